@@ -1,0 +1,1 @@
+"""The command line: parse, build a config, call the engine, print a path. No logic of its own."""

@@ -1,0 +1,100 @@
+"""What every command shares: its place in the table, the parser, and errors as one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+DONE, BROKEN, USER_ERROR = 0, 1, 2
+INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal, as shells have it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One row of the table in `main.py`."""
+
+    name: str
+    summary: str
+    usage: str                                       # what follows the name: "CLIP [-o RUN] [options]"
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]         # returns the exit code; imports the engine, and so torch
+    epilog: str = ""
+
+    def configure(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        """Give the parser this command's options and its `run`."""
+        parser.usage = f"{parser.prog} {self.usage}"
+        parser.description, parser.epilog = self.summary[0].upper() + self.summary[1:] + ".", self.epilog
+        self.add_options(parser)
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        parser.set_defaults(run=self.run)
+        return parser
+
+    def main(self, argv: Sequence[str] | None = None) -> int:
+        """The command as a program of its own, `sgif-<name>`."""
+        return run_parsed(self.configure(Parser(prog=f"sgif-{self.name}")), argv)
+
+
+class Parser(argparse.ArgumentParser):
+    """Help in two columns, options in full only, usage errors in one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"formatter_class": HelpFormatter, "allow_abbrev": False, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"{self.prog}: {message} (help: {self.prog} --help)\n")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """`--[no-]amp` for switches, `-o, --output DIR` with its value once, and room for the words."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        super().__init__(prog, **{"max_help_position": 26, **settings})
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[0].replace("--", "--[no-]", 1)
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
+
+
+def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse, run the command, and say what went wrong in one sentence on stderr."""
+    args = parser.parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `sgif info run | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if args.debug:
+            raise
+        sentence, code = explain(error)
+        print("sgif:", " ".join(sentence.split()), file=sys.stderr)
+        return code
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The sentence for the user and the exit code."""
+    from ..engine import ClipError, ConfigError, RunError
+
+    # Plain ValueErrors too: the engine's public functions check what they are given and say what they expected.
+    if isinstance(error, ClipError | ConfigError | RunError) or type(error) is ValueError:
+        return str(error), USER_ERROR
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
+        return "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size", USER_ERROR
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f": {error.filename}" if error.filename is not None else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"no space left on the disk{where}; make room and run the same command again", USER_ERROR
+        return f"{(error.strerror or 'the system refused').lower()}{where}", USER_ERROR
+    return f"this is a bug: {type(error).__name__}: {error} (--debug shows where)", BROKEN

@@ -1,0 +1,49 @@
+"""`sgif <command>`: the table of commands and the door to them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from .command import Command, Parser, run_parsed
+from .info import INFO
+from .sample import SAMPLE
+from .train import TRAIN
+
+COMMANDS: tuple[Command, ...] = (
+    TRAIN,
+    SAMPLE,
+    INFO,
+)
+
+
+def make_parser() -> Parser:
+    """The parser of `sgif` with one subparser per command."""
+    parser = Parser(
+        prog="sgif",
+        description="Give it one GIF, it learns to make new ones.",
+        epilog="a first run:\n  sgif train clip.gif\n  sgif sample runs/clip -n 8",
+    )
+    parser.add_argument("--version", action="version", version=f"sgif {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for command in COMMANDS:
+        command.configure(commands.add_parser(command.name, help=command.summary))
+    parser.usage = "sgif COMMAND [options]"
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    return run_parsed(make_parser(), argv)
+
+
+def _version() -> str:
+    try:
+        return version("sgif")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

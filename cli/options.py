@@ -1,0 +1,96 @@
+"""The options of `sgif train` that are settings: one for every field of TrainConfig, made from its metadata."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import shlex
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from ..engine.config import ALL_SCALES, CHOICES, PRESETS, ConfigError, Preset, TrainConfig, preset_config
+from . import values
+
+FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+BY_PRESET = {name for changes in PRESETS.values() for name in changes}
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "num_3d_scales": values.scale_count, "frames_per_step": values.frame_range,
+}
+PARSERS_BY_TYPE: dict[type, Callable[[str], Any]] = {int: values.whole, float: values.number, str: str}
+
+
+def option_name(field: str) -> str:
+    """`max_size_px` -> `--max-size`: the unit is in the option's metavar."""
+    return "--" + field.removesuffix("_px").replace("_", "-")
+
+
+def add_setting_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every setting, in groups. Only those that are given appear in the namespace."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, field in FIELDS.items():
+        title = field.metadata["group"]
+        group = groups[title] = groups.get(title) or parser.add_argument_group(title)
+        choices = typing.get_args(CHOICES.get(name))
+        words = field.metadata["doc"] + (f"; {', '.join(choices)}" if choices else "")
+        common: dict[str, Any] = {
+            "dest": name, "default": argparse.SUPPRESS, "help": f"{words} [{_default_text(name)}]".replace("%", "%%"),
+        }
+        if isinstance(field.default, bool):
+            group.add_argument(option_name(name), action=argparse.BooleanOptionalAction, **common)
+        else:
+            common["type"] = PARSERS.get(name) or PARSERS_BY_TYPE[type(field.default)]
+            common["metavar"] = field.metadata["metavar"] or name.rpartition("_")[2].upper()
+            group.add_argument(option_name(name), choices=choices or None, **common)
+
+
+def config_from(args: argparse.Namespace, default_preset: Preset) -> TrainConfig:
+    """The preset with the given settings applied. Raises ConfigError in terms of the options."""
+    given = {name: value for name, value in vars(args).items() if name in FIELDS}
+    try:
+        return preset_config(given.pop("preset", default_preset), **given)
+    except ConfigError as error:
+        words = re.sub(r"\w+_\w+|^\w+", lambda word: option_name(word[0]) if word[0] in FIELDS else word[0], str(error))
+        raise ConfigError(words) from None
+
+
+def changed_options(config: TrainConfig) -> list[str]:
+    """The settings that differ from the config's preset, as the options that make the difference."""
+    base, options = preset_config(config.preset), []
+    for name in FIELDS:
+        value, option = getattr(config, name), option_name(name)
+        if value == getattr(base, name):
+            continue
+        if isinstance(value, bool):
+            options.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            exact = repr(value) if isinstance(value, float) else as_typed(name, value)
+            options.append(f"{option} {shlex.quote(exact)}")
+    return options
+
+
+def as_typed(name: str, value: Any) -> str:
+    """A setting's value as a person types or reads it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple | list):
+        return ":".join(map(str, value))
+    if name == "num_3d_scales" and value == ALL_SCALES:
+        return "all"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def presets_table() -> str:
+    """What each preset sets, for the end of the help."""
+    configs = [preset_config(preset) for preset in PRESETS]
+    rows = [("presets:", *PRESETS)]
+    rows += [("  " + option_name(name), *(as_typed(name, getattr(config, name)) for config in configs))
+             for name in FIELDS if name in BY_PRESET]
+    return "\n".join(f"{option:<24}" + "".join(f"{value:>7}" for value in values) for option, *values in rows)
+
+
+def _default_text(name: str) -> str:
+    if name == "preset":
+        return "fast with a GPU, draft on a CPU"
+    return "by preset" if name in BY_PRESET else as_typed(name, FIELDS[name].default)

@@ -1,0 +1,147 @@
+"""What training shows while it runs: a live display on a terminal, plain lines elsewhere, JSON or nothing on request.
+
+Each listener is a context manager that takes the engine's events; `say` prints a line of the command's own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ..engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from .text import event_json, head_lines, left_text, losses_text, rate_text, scale_text, seconds_text
+
+PLAIN_SECONDS = 10.0  # between plain lines within a scale
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+
+class JsonLines(Quiet):
+    """One JSON object per event."""
+
+    def __call__(self, event: Event) -> None:
+        print(event_json(event), flush=True)
+
+
+class PlainLines(Quiet):
+    """The head, a line per scale begun and done, and within a scale one every PLAIN_SECONDS."""
+
+    def __init__(self) -> None:
+        self.scale: ScaleStarted | None = None
+        self.said_at = -math.inf
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                for line in head_lines(event):
+                    self.say(line)
+            case ScaleStarted():
+                self.scale, self.said_at = event, time.monotonic()
+                self.say(f"{scale_text(event)}, {event.frames_per_step} frames a step, noise {event.noise_amp:.3g}")
+            case StepLogged() if self.scale and time.monotonic() - self.said_at >= PLAIN_SECONDS:
+                self.said_at = time.monotonic()
+                done, speed = f"  {event.iteration}/{self.scale.iterations}", rate_text(event.iterations_per_second)
+                self.say("  ".join((done, speed, left_text(event), losses_text(event.losses))))
+            case ScaleFinished() if self.scale:
+                self.say(f"{scale_text(self.scale)}, done in {seconds_text(event.seconds)}, reconstruction"
+                         f" {event.rec_psnr_db:.1f} dB: {event.preview}")
+            case RunFinished():
+                self.say(f"done       {event.run_dir} in {seconds_text(event.seconds)}")
+
+
+class LiveDisplay(PlainLines):
+    """The same lines, and below them the current scale: bar, speed, time left, losses."""
+
+    def __init__(self, console: Console, stopping: Callable[[], bool]) -> None:
+        super().__init__()
+        self.console, self.stopping = console, stopping
+        self.live = Live(self, console=console, refresh_per_second=4, transient=True)
+        self.iteration = 0
+        self.logged: StepLogged | None = None
+        self.logged_at = 0.0
+
+    def __enter__(self) -> Self:
+        self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.stop()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case ScaleStarted():
+                self.scale, self.iteration, self.logged = event, event.start_iteration, None
+            case StepDone():
+                self.iteration = event.iteration
+            case StepLogged():
+                self.logged, self.logged_at = event, time.monotonic()
+            case ScaleFinished():
+                super().__call__(event)
+                self.scale = None
+            case _:
+                super().__call__(event)
+
+    def __rich__(self) -> RenderableType:
+        """Called by the display's own thread, four times a second."""
+        scale, logged = self.scale, self.logged
+        if scale is None:
+            return Text()
+        bar = Table.grid(padding=(0, 2), expand=True)
+        bar.add_column(no_wrap=True)
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True)
+        bar.add_row(Text(scale_text(scale), style="bold"), ProgressBar(scale.iterations, self.iteration),
+                    f"{self.iteration}/{scale.iterations}")
+        lines: list[RenderableType] = [bar]
+        if logged is not None:
+            left = left_text(logged, time.monotonic() - self.logged_at)
+            memory = f", {logged.peak_bytes / 2**30:.1f} GiB used" if logged.peak_bytes else ""
+            lines.append(_line(f"{rate_text(logged.iterations_per_second)}, {left}{memory}"))
+            lines.append(_line(losses_text(logged.losses), style="dim"))
+        if self.stopping():
+            lines.append(_line("stopping after this iteration; Ctrl-C again ends at once", style="yellow"))
+        return Group(*lines)
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def make_progress(*, quiet: bool, json: bool, stopping: Callable[[], bool]) -> Quiet:
+    """The listener for these options and this terminal."""
+    if json:
+        return JsonLines()
+    if quiet:
+        return Quiet()
+    console = Console()
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveDisplay(console, stopping)
+    return PlainLines()

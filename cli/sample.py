@@ -1,0 +1,73 @@
+"""`sgif sample`: new clips from a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import values
+from .command import DONE, Command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMATS = ("gif", "mp4", "webp", "png")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("-n", "--number", type=values.positive, default=1, metavar="N", help="how many samples [1]")
+    parser.add_argument("--seed", type=values.non_negative, default=0, metavar="N",
+                        help="sample i of a seed is always the same clip [0]")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--size", type=values.size, metavar="HxW", help="height and width in pixels [the clip's]")
+    size.add_argument("--scale", type=values.factors, metavar="FACTORS",
+                      help="the same in multiples of the clip's: 2, or 1x1.5 for half as wide again")
+    parser.add_argument("--frames", type=values.positive, metavar="N", help="number of frames [the clip's]")
+    parser.add_argument("--start-scale", type=values.non_negative, default=0, metavar="K",
+                        help="keep the clip's content up to this scale: the higher, the closer to the clip [0]")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
+    parser.add_argument("--reconstruct", action="store_true", help="also write the reconstruction of the clip")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder to write to [RUN/samples]")
+    parser.add_argument("--format", choices=FORMATS, default="gif", metavar="FORMAT",
+                        help=f"{', '.join(FORMATS[:-1])}, or {FORMATS[-1]} for folders of frames [gif]")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..engine import load_run
+    from ..engine.sampling import scaled_size
+
+    trained = load_run(args.run_dir)
+    done, planned = trained.scales_done, len(trained.sizes)
+    height, width = trained.sizes[max(done, 1) - 1]
+    if 0 < done < planned:
+        print(f"{done} of {planned} scales are trained: samples are {height}x{width}", file=sys.stderr)
+    size = scaled_size((height, width), args.scale) if args.scale else args.size
+
+    folder = args.output or trained.path / "samples"
+    for index in range(args.number):  # one at a time: memory does not grow with their number
+        video = trained.sample(first=index, size=size, frames=args.frames, start_scale=args.start_scale,
+                               seed=args.seed, device=args.device)
+        write(video, folder, f"sample_seed{args.seed}_{index:03d}", trained.frame_ms, args.format)
+    if args.reconstruct:
+        write(trained.reconstruct(device=args.device), folder, "reconstruction", trained.frame_ms, args.format)
+    return DONE
+
+
+def write(video: Tensor, folder: Path, stem: str, frame_ms: Sequence[int], form: str) -> None:
+    """Write one video [1, 3, T, H, W] with the clip's durations, repeated to its length, and print the path."""
+    from ..engine import frames_from_tensor, write_clip
+
+    frames = frames_from_tensor(video)
+    path, kind = (folder / stem, "frames") if form == "png" else (folder / f"{stem}.{form}", form)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_clip(path, frames, list(islice(cycle(frame_ms), len(frames))), format=kind)
+    print(path, flush=True)
+
+
+SAMPLE = Command(name="sample", summary="make new clips from a run", usage="RUN [-n N] [options]",
+                 add_options=add_options, run=run)

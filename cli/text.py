@@ -1,0 +1,83 @@
+"""How things are worded: sizes, times, the head of a run, a scale, losses; and events as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ..engine.config import TrainConfig
+from ..engine.events import Event, RunStarted, ScaleStarted, StepLogged
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """Height and width: `90x160`."""
+    return f"{size[0]}x{size[1]}"
+
+
+def seconds_text(seconds: float) -> str:
+    """`4.2 s`, `3:10`, `1:02:33`, or `?` where nobody knows."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 59.95:
+        return f"{max(seconds, 0.0):.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def head_lines(event: RunStarted) -> Iterator[str]:
+    """What a run is, said once before it starts."""
+    fused = "norms fused" if event.fused else "norms not fused"
+    sizes = " ".join(map(size_text, event.sizes))
+    yield f"device     {event.device}; {event.precision}, {fused}"
+    yield f"scales     0-{len(event.sizes) - 1}: {sizes}; {event.frames} frames"
+    yield f"run        {event.run_dir}"
+    if event.resumed_at is not None:
+        scale, iteration = event.resumed_at
+        finished = scale == len(event.sizes)
+        yield "finished   already" if finished else f"going on   from scale {scale}, iteration {iteration}"
+    for note in event.notes:
+        yield f"note       {note}"
+
+
+def scale_text(scale: ScaleStarted) -> str:
+    return f"scale {scale.scale} of 0-{scale.num_scales - 1}  {size_text((scale.height, scale.width))} {scale.kind}"
+
+
+def rate_text(per_second: float) -> str:
+    """`5.2 it/s`, or `3.1 s/it` where an iteration takes over a second."""
+    return f"{per_second:.1f} it/s" if per_second >= 1 or per_second <= 0 else f"{1 / per_second:.1f} s/it"
+
+
+def left_text(event: StepLogged, since: float = 0.0) -> str:
+    """Time left for the scale and the run, `since` seconds after the event."""
+    scale, run = (seconds_text(left - since) for left in (event.seconds_left_scale, event.seconds_left_run))
+    return f"left: scale {scale}, run {run}"
+
+
+def losses_text(losses: dict[str, float]) -> str:
+    """The losses themselves; gradient penalties are in stats.jsonl."""
+    return "  ".join(f"{name} {value:.3g}" for name, value in losses.items() if not name.endswith("_gp"))
+
+
+def event_json(event: Event) -> str:
+    """One line; `event` is the event's class."""
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
+    return json.dumps(_plain({"event": type(event).__name__, **values}), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values only: what is no finite number becomes null, for JSON has no word for it."""
+    if isinstance(value, TrainConfig):
+        return value.to_json()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,121 @@
+"""`sgif train` and `sgif-train`: learn from one clip."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from ..engine.config import Preset
+from . import values
+from .command import DONE, Command
+from .options import add_setting_options, config_from, presets_table
+from .progress import make_progress
+from .text import seconds_text, size_text
+
+EXAMPLES = """examples:
+  sgif train clip.gif
+  sgif train clip.gif -o runs/sky --preset paper --amp --checkpointing
+  sgif train film.mp4 --start-frame 120 --frames 24 --crop 0,40,90x160
+
+The same command again goes on where a run was stopped."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", metavar="CLIP", help="GIF, APNG, WebP, MP4, WebM, or a folder of frames")
+    parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="folder of the run [runs/<name of CLIP>]")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per event")
+    clip = parser.add_argument_group("clip")
+    clip.add_argument("--start-frame", type=values.non_negative, default=0, metavar="N", help="first frame to use [0]")
+    clip.add_argument("--frames", type=values.positive, metavar="N", help="number of frames to use [all]")
+    clip.add_argument("--crop", type=values.crop, metavar="T,L,HxW",
+                      help="part of the picture to use: top, left, height, width in pixels [all]")
+    clip.add_argument("--background", default="white", metavar="COLOUR", help="what lies behind transparency [white]")
+    add_setting_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..engine import TrainingStopped, read_clip, train
+
+    preset = default_preset(getattr(args, "device", "auto"))
+    config = config_from(args, preset)
+    clip = read_clip(args.clip, start=args.start_frame, frames=args.frames, crop=args.crop, background=args.background)
+    run_dir = args.output or default_run_dir(args.clip)
+
+    stop = StopRequest()
+    with stop, make_progress(quiet=args.quiet, json=args.json, stopping=stop) as progress:
+        frames, height, width, _ = clip.frames.shape
+        progress.say(f"clip       {args.clip}: {frames} frames of {size_text((height, width))}, "
+                     f"{seconds_text(sum(clip.frame_ms) / 1000)}")
+        progress.say(f"preset     {config.preset}" + ("" if "preset" in args else ": change it with --preset"))
+        try:
+            train(clip, run_dir, config, on_event=progress, should_stop=stop)
+        except TrainingStopped as stopped:
+            where = f"Stopped in scale {stopped.scale} at iteration {stopped.iteration}"
+        else:
+            progress.say(f"now        sgif sample {run_dir} -n 8")
+            return DONE
+    print(f"{where}; run the same command again to go on.", file=sys.stderr)
+    return stop.exit_code
+
+
+def default_preset(device: str) -> Preset:
+    """`fast` where training will run on a GPU, else `draft`."""
+    import torch
+
+    on_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+    return "fast" if on_gpu else "draft"
+
+
+def default_run_dir(clip: str) -> Path:
+    return Path("runs", Path(os.path.abspath(clip)).stem or "clip")
+
+
+class StopRequest:
+    """While entered, the first Ctrl-C or SIGTERM is a request that training asks for; the second ends at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + (self.signal or signal.SIGINT)
+
+    def __enter__(self) -> Self:
+        in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
+        self.handlers = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM) if in_main}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+TRAIN = Command(
+    name="train", summary="learn from one clip", usage="CLIP [-o RUN] [--preset PRESET] [options]",
+    add_options=add_options, run=run, epilog=f"{presets_table()}\n\n{EXAMPLES}",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return TRAIN.main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

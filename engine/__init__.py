@@ -1,0 +1,50 @@
+"""SinGAN-GIF: learn one clip, make new ones.
+
+    from sgif.engine import load_run, preset_config, read_clip, train
+
+    run = train(read_clip("clip.gif"), "runs/clip", preset_config("draft"))
+    clips = run.sample(8, frames=32)   # [8, 3, 32, H, W] in [-1, 1]
+
+Names are imported when they are first used, so that a command line can be parsed without loading torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .clip import Clip, ClipError, frames_from_tensor, read_clip
+    from .clip_writer import write_clip
+    from .config import ConfigError, TrainConfig, preset_config
+    from .runs import Run, load_run
+    from .storage import RunError
+    from .trainer import TrainingStopped, train
+
+_HOME = {
+    "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
+    "TrainConfig": "config", "TrainingStopped": "trainer", "frames_from_tensor": "clip", "load_run": "runs",
+    "preset_config": "config", "read_clip": "clip", "train": "trainer", "write_clip": "clip_writer",
+}
+
+__all__ = [
+    "Clip",
+    "ClipError",
+    "ConfigError",
+    "Run",
+    "RunError",
+    "TrainConfig",
+    "TrainingStopped",
+    "frames_from_tensor",
+    "load_run",
+    "preset_config",
+    "read_clip",
+    "train",
+    "write_clip",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

@@ -1,0 +1,146 @@
+"""Settings of a training run: frozen data, the presets as one table, and the rules that every value must obey.
+
+Nothing here imports torch, so that a command line can be parsed and refused at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Preset = Literal["paper", "fast", "draft"]
+Separable = Literal["depthwise", "r2plus1d", "dense"]
+Padding = Literal["zeros", "replicate", "reflect", "once"]
+PenaltyNorm = Literal["voxel", "sample"]
+ALL_SCALES = -1
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message says what came and what was expected."""
+
+
+def setting(default: Any, doc: str, *, group: str, metavar: str | None = None) -> Any:
+    """A dataclass field whose documentation the command line shows."""
+    return dataclasses.field(default=default, metadata={"doc": doc, "group": group, "metavar": metavar})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides what a run learns. Defaults are the paper's (`--preset paper`)."""
+
+    preset: Preset = setting("paper", "table of defaults that the other settings start from", group="run")
+    seed: int = setting(0, "every random number of the run derives from it", group="run", metavar="N")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1 ...", group="run", metavar="NAME")
+    threads: int = setting(0, "CPU threads, 0 for as many as there are cores", group="run", metavar="N")
+    amp: bool = setting(False, "compute in bfloat16 under autocast, keep weights in float32", group="run")
+    checkpointing: bool = setting(False, "recompute activations in backward: less memory, more time", group="run")
+    fuse: bool = setting(True, "fuse norms with torch.compile where a compiler is present", group="run")
+
+    max_size_px: int = setting(256, "longest side of the finest scale", group="pyramid", metavar="PX")
+    min_size_px: int = setting(25, "shortest side of the coarsest scale", group="pyramid", metavar="PX")
+    scale_factor: float = setting(4 / 3, "ratio of neighbouring scales, re-solved so that both ends are hit",
+                                  group="pyramid", metavar="R")
+
+    num_3d_scales: int = setting(4, "coarsest scales with 3D generators, the finer ones are 2D; or 'all'",
+                                 group="model", metavar="N|all")
+    separable: Separable = setting("depthwise", "form of the 3D generators' convolutions", group="model")
+    width: int = setting(32, "channels of the coarsest scales, doubled every four scales", group="model", metavar="C")
+    max_width: int = setting(128, "most channels of any scale", group="model", metavar="C")
+    padding: Padding = setting("zeros", "the generators' padding in space: at every layer, or zeros once at the input",
+                               group="model")
+    noise_gain: float = setting(0.1, "noise amplitude per reconstruction error of the coarser scale", group="model",
+                                metavar="X")
+
+    image_weight: float = setting(1.0, "weight of the image critic's adversarial loss", group="losses", metavar="X")
+    video_weight: float = setting(5.0, "alpha, weight of the video critic's adversarial loss", group="losses",
+                                  metavar="X")
+    rec_weight: float = setting(50.0, "beta, weight of the reconstruction loss (125 for super-resolution)",
+                                group="losses", metavar="X")
+    stat_weight: float = setting(2.0, "gamma, weight of the colour statistics loss", group="losses", metavar="X")
+    gp_weight: float = setting(0.1, "lambda, weight of the gradient penalty", group="losses", metavar="X")
+    gp_norm: PenaltyNorm = setting("voxel", "the penalty's norm: over channels at every voxel, or over the whole sample",
+                                   group="losses")
+
+    iterations: int = setting(8000, "iterations per scale", group="schedule", metavar="N")
+    d_steps: int = setting(1, "critic steps per iteration", group="schedule", metavar="N")
+    g_steps: int = setting(1, "generator steps per iteration", group="schedule", metavar="N")
+    frames_per_step: tuple[int, int] = setting((16, 8), "frames of a step at the coarsest and at the finest scale",
+                                               group="schedule", metavar="A:B")
+    lr: float = setting(5e-4, "Adam's learning rate", group="schedule", metavar="X")
+    beta1: float = setting(0.5, "Adam's first beta (the second is 0.999)", group="schedule", metavar="X")
+    lr_drop_at: float = setting(0.8, "part of the iterations after which the learning rate drops", group="schedule",
+                                metavar="X")
+    lr_drop_factor: float = setting(0.1, "factor of that drop", group="schedule", metavar="X")
+
+    log_every: int = setting(20, "iterations between rows of stats.jsonl", group="output", metavar="N")
+    save_seconds: float = setting(60.0, "seconds between savings of the state that a killed run goes on from",
+                                  group="output", metavar="S")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            choices = typing.get_args(CHOICES.get(field.name))
+            value = getattr(self, field.name)
+            if choices and value not in choices:
+                raise ConfigError(f"{field.name} is {value!r}, expected one of {', '.join(map(str, choices))}")
+        for name, low, high in BOUNDS:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value}, expected {low} to {high}")
+        if self.max_size_px < self.min_size_px:
+            raise ConfigError(f"max_size_px is {self.max_size_px}, expected at least min_size_px, {self.min_size_px}")
+        if self.num_3d_scales < 0 and self.num_3d_scales != ALL_SCALES:
+            raise ConfigError(f"num_3d_scales is {self.num_3d_scales}, expected 0 or more, or 'all'")
+        first, last = self.frames_per_step
+        if not 2 <= last <= first <= 10_000:
+            raise ConfigError(f"frames_per_step is {first}:{last}, expected A:B with A >= B >= 2")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value
+                for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of `to_json`. Raises ConfigError for an unknown name or a value of another type."""
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in defaults:
+                raise ConfigError(f"unknown setting {name!r}")
+            expected = list if isinstance(defaults[name], tuple) else type(defaults[name])
+            number = expected is float and type(value) is int
+            if type(value) is not expected and not number:
+                raise ConfigError(f"{name} is {value!r}, expected a value like {defaults[name]!r}")
+        pair = values.get("frames_per_step")
+        if pair is not None and (len(pair) != 2 or any(type(n) is not int for n in pair)):
+            raise ConfigError(f"frames_per_step is {pair!r}, expected two whole numbers")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+CHOICES: Mapping[str, Any] = {"preset": Preset, "separable": Separable, "padding": Padding, "gp_norm": PenaltyNorm}
+
+BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("seed", 0, 2**63 - 1), ("threads", 0, 1024), ("max_size_px", 8, 8192), ("min_size_px", 8, 1024),
+    ("scale_factor", 1.05, 4.0), ("width", 1, 1024), ("max_width", 1, 1024), ("noise_gain", 0.0, 100.0),
+    ("image_weight", 0.0, 1e6), ("video_weight", 0.0, 1e6), ("rec_weight", 0.0, 1e6), ("stat_weight", 0.0, 1e6),
+    ("gp_weight", 0.0, 1e6), ("iterations", 1, 10_000_000), ("d_steps", 1, 100), ("g_steps", 1, 100), ("lr", 0.0, 1.0),
+    ("beta1", 0.0, 0.9999), ("lr_drop_at", 0.0, 1.0), ("lr_drop_factor", 0.0, 1.0), ("log_every", 1, 1_000_000),
+    ("save_seconds", 0.0, 1e6),
+)
+
+# What each preset changes of the paper's values. `fast`: a good result on a GPU in minutes. `draft`: a watchable one
+# on a 2-core CPU in minutes.
+PRESETS: Mapping[Preset, Mapping[str, Any]] = {
+    "paper": {},
+    "fast": {"iterations": 2000},
+    "draft": {"iterations": 400, "max_size_px": 112, "width": 16, "frames_per_step": (8, 6)},
+}
+
+
+def preset_config(preset: Preset, **changes: Any) -> TrainConfig:
+    """The preset's settings with `changes` applied. Raises ConfigError."""
+    if preset not in PRESETS:
+        raise ConfigError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
+    return TrainConfig(**{"preset": preset, **PRESETS[preset], **changes})

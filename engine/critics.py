@@ -1,0 +1,32 @@
+"""The two critics of a scale: 2D on single frames, 3D on the snippet. PatchGANs: a score per position."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .layers import Conv, ConvNormAct
+
+
+class Critic(nn.Module):
+    """Five dense convolutions from [N, 3, (T,) H, W] to a map of scores [N, 1, (T,) H, W].
+
+    Dense, since separable critics were unstable (section 3.3.1). Zeros around every layer. Real and fake samples have
+    BatchNorm statistics of their own (`groups`).
+    """
+
+    def __init__(self, *, dims: int, width: int) -> None:
+        super().__init__()
+        kind = "2d" if dims == 2 else "dense"
+        self.blocks = nn.ModuleList(ConvNormAct(Conv(kind, c, width, "zeros"), width, track=False)
+                                    for c in (3, width, width, width))
+        self.tail = Conv(kind, width, 1, "zeros")
+
+    def forward(self, x: Tensor, groups: int = 1) -> Tensor:
+        for block in self.blocks:
+            x = block(x, groups)
+        return self.tail(x).float()
+
+
+def as_frames(clip: Tensor) -> Tensor:
+    """Single frames [N T, 3, H, W] of a clip [N, 3, T, H, W]."""
+    return clip.movedim(2, 1).flatten(0, 1)

@@ -1,0 +1,56 @@
+"""Where and how to compute: the device, its description, threads, precision."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from .config import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `name` asks for; "auto" is the first GPU, else the CPU.
+
+    Raises:
+        ConfigError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device is {name!r}, expected auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}, expected auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= count:
+        raise ConfigError(f"device {name!r} is not there: torch {torch.__version__} sees {count} GPUs; use --device cpu")
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """For people: "cpu, 2 threads" or "cuda:0, NVIDIA H200"."""
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{device}, {torch.cuda.get_device_name(device)}"
+
+
+def set_threads(threads: int) -> None:
+    """Use `threads` CPU threads, 0 for as many as this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    torch.set_num_threads(threads or (len(affinity(0)) if affinity else os.cpu_count() or 1))
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory used so far: allocated on a GPU, resident in this process on a CPU; 0 where it cannot be had."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+        import sys
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,75 @@
+"""The generator of one scale, 3D or 2D, and the step that makes a scale's clip from the coarser one's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from ..kernels import PadMode, channels_last, upsample_add_noise, upsample_tanh_residual
+from .config import Padding, Separable
+from .layers import Conv, ConvKind, ConvNormAct
+from .pyramid import ScalePlan
+
+TAIL_GAIN = 0.1  # a new generator starts near a residual of zero: it adds to the coarser clip, it does not cover it
+NUM_CONVS = 5  # head, three body, tail; filter 3, so the receptive field reaches 5 pixels each way
+
+
+class Generator(nn.Module):
+    """Five convolutions from a clip with noise [N, 3, T, H, W] to a residual [N, 3, T, H, W] before its tanh.
+
+    3D (section 3.3.1): separable convolutions over the volume. 2D (section 3.3.2): each frame with its previous and
+    next neighbour on the channel axis (at the ends the frame itself stands in), dense 3x3.
+    """
+
+    def __init__(self, plan: ScalePlan, separable: Separable, padding: Padding) -> None:
+        super().__init__()
+        self.is_3d = plan.kind == "3D"
+        self.pad_once = padding == "once"
+        kind: ConvKind = separable if self.is_3d else "2d"
+        mode: PadMode = "none" if padding == "once" else padding
+        width = plan.channels
+        inputs = [3 if self.is_3d else 9, width, width, width]
+        self.blocks = nn.ModuleList(ConvNormAct(Conv(kind, c, width, mode), width, track=True) for c in inputs)
+        self.tail = Conv(kind, width, 3, mode, gain=TAIL_GAIN)
+        self.tail_bias = nn.Parameter(torch.zeros(3))
+
+    @property
+    def reach_frames(self) -> int:
+        """How many neighbouring frames each way a frame of the output depends on."""
+        return NUM_CONVS if self.is_3d else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, t, h, w = x.shape
+        if self.pad_once:
+            x = pad(x, (NUM_CONVS,) * 4 + (0, 0))
+        x = channels_last(x if self.is_3d else with_neighbours(x))
+        for block in self.blocks:
+            x = block(x)
+        x = self.tail(x, None, self.tail_bias)
+        return x if self.is_3d else x.view(n, t, 3, h, w).movedim(1, 2)
+
+
+def with_neighbours(x: Tensor) -> Tensor:
+    """Frames [N T, 9, H, W] of `x` [N, 3, T, H, W]: the previous frame, the frame, the next one on the channel axis."""
+    before = torch.cat((x[:, :, :1], x[:, :, :-1]), 2)
+    after = torch.cat((x[:, :, 1:], x[:, :, -1:]), 2)
+    return torch.cat((before, x, after), 1).movedim(2, 1).flatten(0, 1)
+
+
+def generate_scale(generator: Generator, coarser: Tensor | None, noise: Tensor | None, amplitude: float,
+                   size: tuple[int, int]) -> Tensor:
+    """x_n = up(x_{n-1}) + tanh(G_n(sigma_n z_n + up(x_{n-1}))), eq. 2; up(...) is zero at scale 0.
+
+    Args:
+        coarser: x_{n-1} [N, 3, T, h, w], or None at scale 0.
+        noise: z_n, broadcastable to [N, 3, T, *size]; None for none (not at scale 0).
+        size: (height, width) of the result.
+
+    Returns:
+        [N, 3, T, *size]; float32, beyond [-1, 1] where a residual overshoots.
+    """
+    if coarser is None:
+        assert noise is not None, "scale 0 is made from noise alone"
+        return torch.tanh(generator((amplitude * noise).expand(-1, 3, -1, -1, -1)).float())
+    return upsample_tanh_residual(coarser, size, generator(upsample_add_noise(coarser, size, noise, amplitude)))

@@ -1,0 +1,48 @@
+"""The losses of section 3.4. Clips are [N, 3, T, H, W] in [-1, 1]; every loss is a float32 scalar."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..kernels import frame_color_statistics, weight_gradients_disabled
+from .config import PenaltyNorm
+from .critics import Critic
+
+ROOT_EPS = 1e-12  # under every root: its derivative at zero is infinite
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor, norm: PenaltyNorm) -> Tensor:
+    """E[(|grad D(x)| - 1)^2] at x = mix real + (1 - mix) fake, eq. 4 without its lambda.
+
+    Args:
+        real, fake: [N, 3, (T,) H, W], without gradient.
+        mix: [N, 1, ...] in [0, 1], one number per sample.
+        norm: "voxel": over the channels at every position, averaged over positions (lambda 0.1 belongs to this form);
+            "sample": over everything that belongs to one sample.
+    """
+    x = torch.lerp(fake, real, mix).requires_grad_()
+    with weight_gradients_disabled():
+        gradient, = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    squares = gradient.float().square()
+    total = squares.sum(1) if norm == "voxel" else squares.flatten(1).sum(1)
+    return ((total + ROOT_EPS).sqrt() - 1).square().mean()
+
+
+def reconstruction_loss(reconstruction: Tensor, real: Tensor) -> Tensor:
+    """L1 between the reconstruction from z_opt and the real frames, eq. 5, as a mean over values."""
+    return (reconstruction - real).abs().mean()
+
+
+def color_statistics_loss(fake: Tensor, real: Tensor) -> Tensor:
+    """Per frame, |mean - mean'| + |cov - cov'| of the colours (vector and Frobenius norm), averaged, eq. 6."""
+    (mean_f, cov_f), (mean_r, cov_r) = frame_color_statistics(fake), frame_color_statistics(real)
+    mean_distance = ((mean_f - mean_r).square().sum(2) + ROOT_EPS).sqrt()
+    cov_distance = ((cov_f - cov_r).square().sum((2, 3)) + ROOT_EPS).sqrt()
+    return (mean_distance + cov_distance).mean()
+
+
+def psnr_db(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of two clips in [-1, 1]."""
+    error = (a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean().clamp_min(1e-12)
+    return float(10 * torch.log10(4 / error))

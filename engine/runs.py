@@ -1,0 +1,296 @@
+"""The run folder: what training leaves behind, and the object that samples from it.
+
+    config.json               settings, the clip's digest and durations, the scales, versions
+    clip.safetensors          the clip at the finest scale, uint8 [T, H, W, 3]
+    z_fixed.safetensors       z* [1, 1, T, h, w], the noise that reconstructs the clip
+    stats.jsonl               a row per logged iteration: losses, seconds per phase, frames per second, peak memory
+    scale_00/ ... scale_NN/   generator, image_critic, video_critic (.safetensors), scale.json, preview.gif
+    state.safetensors         weights and optimizers in the middle of a scale; gone when the run is finished
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .clip import Clip, frames_from_tensor
+from .config import TrainConfig
+from .device import resolve_device
+from .generator import Generator
+from .noise import draw_noise
+from .pyramid import ScalePlan, build_pyramid, fit_size, plan_scales
+from .sampling import TrainedScale, run_scales
+from .storage import RunError, read_json, read_tensors, write_json, write_tensors
+
+SCHEMA = 1
+# Settings that another session of the same run may change: they decide where and how often, not what is learned.
+FREE_SETTINGS = frozenset({"device", "threads", "fuse", "checkpointing", "log_every", "save_seconds"})
+
+
+class Run:
+    """A run folder, finished or not. Samples come from the scales that are done.
+
+    Raises:
+        RunError: when the folder is no run, is damaged, or was written by a later version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "config.json").is_file():
+            raise RunError(f"{self.path} is not a run folder (no config.json); expected one that 'sgif train' wrote")
+        self.record: dict[str, Any] = _checked_record(read_json(self.path / "config.json"), self.path)
+        self.config = TrainConfig.from_json(self.record["config"])
+        clip = self.record["clip"]
+        self.source: str = clip["source"]
+        self.frame_ms: tuple[int, ...] = tuple(clip["frame_ms"])
+        self.num_frames = len(self.frame_ms)
+        self.plans = plan_scales(clip["height"], clip["width"], self.num_frames, self.config)
+        self.sizes = tuple(plan.size for plan in self.plans)
+
+    def scale_dir(self, scale: int) -> Path:
+        """Folder of a scale's files; it exists when the scale is done."""
+        return self.path / f"scale_{scale:02d}"
+
+    @property
+    def scales_done(self) -> int:
+        """How many scales, coarsest first, are trained."""
+        return next((n for n in range(len(self.plans)) if not self.scale_dir(n).is_dir()), len(self.plans))
+
+    @cached_property
+    def clip(self) -> Tensor:
+        """The clip [1, 3, T, H, W] at the finest scale, in [-1, 1]."""
+        frames = read_tensors(self.path / "clip.safetensors")[0].get("frames")
+        expected = (self.num_frames, *self.sizes[-1], 3)
+        if frames is None or tuple(frames.shape) != expected or frames.dtype != torch.uint8:
+            raise RunError(f"{self.path / 'clip.safetensors'} does not hold the clip, uint8 frames {expected}")
+        return Clip(frames=frames, frame_ms=self.frame_ms, source=self.source).to_tensor()
+
+    @cached_property
+    def real(self) -> list[Tensor]:
+        """The clip at every scale, coarsest first, on the host."""
+        return build_pyramid(self.clip, list(self.sizes))
+
+    @cached_property
+    def z_fixed(self) -> Tensor:
+        """z* [1, 1, T, h, w]."""
+        noise = read_tensors(self.path / "z_fixed.safetensors")[0].get("z_fixed")
+        expected = (1, 1, self.num_frames, *self.sizes[0])
+        if noise is None or tuple(noise.shape) != expected:
+            raise RunError(f"{self.path / 'z_fixed.safetensors'} does not hold z_fixed {expected}")
+        return noise
+
+    def scale_record(self, scale: int) -> dict[str, Any]:
+        """What scale.json says of a finished scale."""
+        record = read_json(self.scale_dir(scale) / "scale.json")
+        if not isinstance(record, dict) or not isinstance(record.get("noise_amp"), float):
+            raise RunError(f"{self.scale_dir(scale) / 'scale.json'} has no noise_amp: the run folder is damaged")
+        return record
+
+    def stages(self, device: torch.device, count: int | None = None) -> list[TrainedScale]:
+        """The first `count` finished scales (all by default), frozen, on `device`."""
+        return [self.stage(n, device) for n in range(self.scales_done if count is None else count)]
+
+    def stage(self, scale: int, device: torch.device) -> TrainedScale:
+        """A finished scale, frozen, on `device`."""
+        generator = new_generator(self.plans[scale], self.config)
+        load_weights(generator, self.scale_dir(scale) / "generator.safetensors")
+        generator.to(device).eval().requires_grad_(False)
+        return TrainedScale(plan=self.plans[scale], generator=generator,
+                            noise_amp=self.scale_record(scale)["noise_amp"])
+
+    def sample(self, n: int = 1, *, size: tuple[int, int] | None = None, frames: int | None = None,
+               start_scale: int = 0, seed: int = 0, first: int = 0, device: str | None = None) -> Tensor:
+        """New clips [N, 3, T, H, W] in [-1, 1], at the finest scale that is done.
+
+        Args:
+            n: how many; sample `first + i` is the same clip in whichever batch it is asked for.
+            size: (height, width) of the result; the trained one by default.
+            frames: how many frames; the clip's own number by default.
+            start_scale: above 0, the clip itself enters there instead of noise: its coarse structure stays.
+            seed, first: what the noise derives from.
+            device: where to compute; the run's own choice by default.
+
+        Raises:
+            RunError: no scale is done yet, or start_scale is not among them.
+            ValueError: for a size, a number of frames or of samples that cannot be.
+        """
+        stages = self._usable_stages(start_scale, device)
+        frames = self.num_frames if frames is None else frames
+        trained = stages[-1].plan.size
+        height, width = trained if size is None else size
+        if min(height, width, frames, n) < 1:
+            raise ValueError(f"{n} samples of {frames} frames of {height}x{width}: expected at least 1 of each")
+        if start_scale and frames != self.num_frames:
+            raise ValueError(f"frames is {frames} with start_scale {start_scale}: the clip enters there, so expected "
+                             f"its own {self.num_frames} frames")
+        scale = (height / trained[0], width / trained[1])
+
+        def one(index: int) -> Tensor:
+            def noise(plan: ScalePlan, at: tuple[int, int]) -> Tensor:
+                return draw_noise(plan, frames, at, seed, "sample", index)
+            coarser = self.real[start_scale - 1] if start_scale else None
+            clip = run_scales(stages[start_scale:], coarser, noise, frames, scale, device_of(stages))
+            assert clip is not None
+            return clip.clamp(-1, 1)
+
+        return torch.cat([one(first + i) for i in range(n)])
+
+    def reconstruct(self, *, device: str | None = None) -> Tensor:
+        """The clip as the trained scales remember it, from z_opt = (z*, 0, ..., 0): [1, 3, T, H, W] in [-1, 1].
+
+        Raises:
+            RunError: no scale is done yet.
+        """
+        stages = self._usable_stages(0, device)
+        return reconstruct(stages, self.z_fixed, device_of(stages)).clamp(-1, 1)
+
+    def _usable_stages(self, start_scale: int, device: str | None) -> list[TrainedScale]:
+        done = self.scales_done
+        if not done:
+            raise RunError(f"{self.path} has no finished scale yet; run 'sgif train' again to go on")
+        if not 0 <= start_scale < done:
+            raise RunError(f"start scale {start_scale} is not among the {done} finished scales, 0 to {done - 1}")
+        torch_device = resolve_device(self.config.device if device is None else device)
+        return self.stages(torch_device)
+
+    def scale_info(self) -> list[dict[str, Any]]:
+        """What scale.json says of every finished scale."""
+        return [self.scale_record(n) for n in range(self.scales_done)]
+
+    def describe(self) -> dict[str, Any]:
+        """The whole run as plain JSON values."""
+        plans = [{"scale": p.index, "height": p.height, "width": p.width, "kind": p.kind, "channels": p.channels,
+                  "frames_per_step": p.frames_per_step} for p in self.plans]
+        return {**self.record, "path": str(self.path), "scales": plans, "scales_done": self.scales_done,
+                "finished": self.scale_info()}
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder. Raises RunError when it is none."""
+    return Run(Path(path))
+
+
+def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
+    """The run at `path`: a new folder, or the one there when it learns this clip with these settings.
+
+    Raises:
+        RunError: the folder holds something else; the message says what differs.
+    """
+    if (path / "config.json").exists():
+        run = Run(path)
+        _refuse_other(run, clip, config)
+        run.config = config
+        return run
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give another with -o")
+    height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
+    plans = plan_scales(height, width, len(clip.frame_ms), config)
+    path.mkdir(parents=True, exist_ok=True)
+    # config.json comes last: a folder that has it has everything.
+    finest = build_pyramid(clip.to_tensor(), [(height, width)])[0]
+    write_tensors(path / "clip.safetensors", {"frames": frames_from_tensor(finest)})
+    from .noise import draw_fixed_noise
+    write_tensors(path / "z_fixed.safetensors", {"z_fixed": draw_fixed_noise(plans[0], len(clip.frame_ms), config.seed)})
+    write_json(path / "config.json", {
+        "schema": SCHEMA,
+        "versions": {"sgif": package_version("sgif"), "torch": torch.__version__},
+        "clip": {"source": clip.source, "digest": clip.digest(), "height": height, "width": width,
+                 "frame_ms": list(clip.frame_ms), "notes": list(clip.notes)},
+        "config": config.to_json(),
+    })
+    return Run(path)
+
+
+def package_version(name: str) -> str:
+    """The installed version of a package, "unknown" where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def new_generator(plan: ScalePlan, config: TrainConfig) -> Generator:
+    """An untrained generator for a scale."""
+    return Generator(plan, config.separable, config.padding)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill `module` from a safetensors file of exactly its tensors. Raises RunError otherwise."""
+    fill_module(module, read_tensors(path)[0], path)
+
+
+def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy `tensors` into `module`. Raises RunError that names what is missing, extra or of another shape."""
+    own = module.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        if name not in tensors or name not in own:
+            raise RunError(f"{path}: tensor {name} is {'missing' if name in own else 'not expected'}")
+        if tensors[name].shape != own[name].shape or tensors[name].dtype != own[name].dtype:
+            raise RunError(f"{path}: tensor {name} is {tensors[name].dtype} {tuple(tensors[name].shape)}, expected "
+                           f"{own[name].dtype} {tuple(own[name].shape)}")
+    module.load_state_dict(dict(tensors))
+
+
+def reconstruct(stages: list[TrainedScale], z_fixed: Tensor, device: torch.device) -> Tensor:
+    """The clip from z_opt through `stages` (at least one): [1, 3, T, H, W] on the host."""
+    def noise(plan: ScalePlan, _size: tuple[int, int]) -> Tensor | None:
+        return z_fixed if plan.index == 0 else None
+    clip = run_scales(stages, None, noise, z_fixed.shape[2], (1.0, 1.0), device)
+    assert clip is not None
+    return clip
+
+
+def device_of(stages: list[TrainedScale]) -> torch.device:
+    """Where the generators of `stages` are."""
+    return next(stages[0].generator.parameters()).device
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one JSON line to a log."""
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def keep_rows_before(path: Path, scale: int, iteration: int) -> None:
+    """Drop the rows of a log that training will write again, and a last line that a kill cut short."""
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if (row["scale"], row["iteration"]) <= (scale, iteration):
+            kept.append(line + "\n")
+    from .storage import write_bytes
+    write_bytes(path, "".join(kept).encode())
+
+
+def _checked_record(record: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(record, dict) or type(record.get("schema")) is not int:
+        raise RunError(f"{path / 'config.json'} has no schema version: this is not a run folder")
+    if record["schema"] > SCHEMA:
+        raise RunError(f"{path} has schema {record['schema']}, this sgif reads up to {SCHEMA}: install a newer sgif")
+    clip = record.get("clip")
+    durations = clip.get("frame_ms") if isinstance(clip, dict) else None
+    if not isinstance(record.get("config"), dict) or not isinstance(durations, list) or len(durations) < 2 \
+            or any(type(value) is not int for value in (clip.get("height"), clip.get("width"), *durations)):
+        raise RunError(f"{path / 'config.json'} lacks the clip or the settings: the run folder is damaged")
+    return record
+
+
+def _refuse_other(run: Run, clip: Clip, config: TrainConfig) -> None:
+    if run.record["clip"].get("digest") != clip.digest():
+        raise RunError(f"{run.path} learns another clip ({run.source}); give another folder with -o")
+    old, new = run.config.to_json(), config.to_json()
+    differing = [f"{name} {old[name]} there, {new[name]} now" for name in old
+                 if name not in FREE_SETTINGS and old[name] != new[name]]
+    if differing:
+        raise RunError(f"{run.path} was begun with other settings ({'; '.join(differing)}); give those again, or "
+                       "another folder with -o")

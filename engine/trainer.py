@@ -1,0 +1,235 @@
+"""Training: `train` goes over the scales, `ScaleSession` over the iterations of one, saving as it goes.
+
+The state on disk is always a whole one. A run that was ended at any moment goes on from its last saved iteration when
+`train` is called again, and ends in the same bits: every random number derives from (seed, scale, iteration).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..kernels import disable_fusion, enable_fusion
+from .clip import Clip
+from .config import TrainConfig
+from .device import describe_device, peak_bytes, resolve_device, set_threads
+from .events import Event, Listener, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from .losses import psnr_db
+from .noise import noise_amplitude
+from .preview import write_preview
+from .runs import Run, append_row, fill_module, keep_rows_before, open_or_create_run, reconstruct
+from .sampling import TrainedScale
+from .step import ScaleData, ScaleTrainer
+from .storage import RunError, read_tensors, sync_folder, write_json, write_tensors
+
+
+class TrainingStopped(RuntimeError):
+    """Training was asked to stop; everything up to `iteration` of `scale` is saved."""
+
+    def __init__(self, scale: int, iteration: int) -> None:
+        super().__init__(f"stopped in scale {scale} at iteration {iteration}; the same call goes on from there")
+        self.scale, self.iteration = scale, iteration
+
+
+def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Listener | None = None,
+          should_stop: Callable[[], bool] = lambda: False) -> Run:
+    """Learn `clip` into the folder `run_dir`, or go on with the run that is there.
+
+    Args:
+        on_event: called with every piece of news, from this thread.
+        should_stop: asked after every iteration.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ConfigError: the settings, the clip's size or the device cannot be used.
+        RunError: the folder holds something else.
+        TrainingStopped: `should_stop` said so; all work is saved.
+    """
+    tell = on_event or (lambda event: None)
+    device = resolve_device(config.device)
+    set_threads(config.threads)
+    run = open_or_create_run(Path(run_dir), clip, config)
+    for leftover in run.path.glob("scale_*.partial"):
+        shutil.rmtree(leftover)
+    state = _read_state(run)
+    unfused = _set_fusion(config, device) if run.scales_done < len(run.plans) else None
+    tell(RunStarted(
+        run_dir=run.path, config=config, device=describe_device(device),
+        precision="bfloat16" if config.amp else "float32", fused=config.fuse and unfused is None,
+        frames=run.num_frames, sizes=run.sizes,
+        resumed_at=(state[1]["scale"], state[1]["iteration"]) if state else
+        (run.scales_done, 0) if run.scales_done else None,
+        notes=(*clip.notes, *([f"norms are not fused: {unfused}"] if unfused else [])),
+    ))
+    for scale in range(run.scales_done, len(run.plans)):
+        ScaleSession(run, scale, device, tell).train(state, should_stop)
+        state = None
+    (run.path / "state.safetensors").unlink(missing_ok=True)
+    tell(RunFinished(run_dir=run.path, seconds=sum(record["seconds"] for record in run.scale_info())))
+    return run
+
+
+def _set_fusion(config: TrainConfig, device: torch.device) -> str | None:
+    """Fuse the norms where asked; one line that says why not where it cannot be had."""
+    if not config.fuse:
+        disable_fusion()
+        return None
+    return enable_fusion(device, torch.bfloat16 if config.amp else torch.float32)
+
+
+State = tuple[dict[str, torch.Tensor], dict[str, Any]]
+
+
+def _read_state(run: Run) -> State | None:
+    """The saved middle of the scale that comes next, if there is one."""
+    path = run.path / "state.safetensors"
+    if not path.exists():
+        return None
+    tensors, place = read_tensors(path)
+    if any(type(place.get(name)) is not int for name in ("scale", "iteration")):
+        raise RunError(f"{path} does not say its scale and iteration: the run folder is damaged")
+    # A kill between a finished scale's files and the removal of this one leaves the state of a scale that is done.
+    return (tensors, place) if place["scale"] == run.scales_done else None
+
+
+class ScaleSession:
+    """One scale from its first or last saved iteration to its files."""
+
+    def __init__(self, run: Run, scale: int, device: torch.device, tell: Callable[[Event], None]) -> None:
+        self.run, self.scale, self.device, self.tell = run, scale, device, tell
+        self.config, self.plan = run.config, run.plans[scale]
+        self.coarser = run.stages(device)
+        self.data = self._data()
+        self.trainer = ScaleTrainer(self.plan, self.config, self.coarser, self.data, device)
+        self.seconds = 0.0  # spent on this scale, by earlier sessions too
+        self.iteration = 0
+
+    def _data(self) -> ScaleData:
+        real = self.run.real[self.scale]
+        if not self.coarser:
+            return ScaleData(real=real, coarser_reconstruction=None, z_fixed=self.run.z_fixed, noise_amp=1.0)
+        reconstruction = reconstruct(self.coarser, self.run.z_fixed, self.device)
+        return ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=self.run.z_fixed,
+                         noise_amp=noise_amplitude(reconstruction, real, self.config.noise_gain))
+
+    def train(self, state: State | None, should_stop: Callable[[], bool]) -> None:
+        """Run the iterations that are left and write the scale's files. Raises TrainingStopped."""
+        if state:
+            self._restore(state)
+        else:
+            self._start_from_previous_scale()
+        keep_rows_before(self.run.path / "stats.jsonl", self.scale, self.iteration)
+        plan, config = self.plan, self.config
+        self.tell(ScaleStarted(scale=self.scale, num_scales=len(self.run.plans), height=plan.height, width=plan.width,
+                               kind=plan.kind, frames_per_step=plan.frames_per_step, iterations=config.iterations,
+                               start_iteration=self.iteration, noise_amp=self.data.noise_amp))
+        losses: dict[str, float] = {}
+        began = saved = logged = time.perf_counter()
+        earlier, logged_iteration = self.seconds, self.iteration
+        while self.iteration < config.iterations:
+            device_losses = self.trainer.train_step(self.iteration)
+            self.iteration += 1
+            self.tell(StepDone(scale=self.scale, iteration=self.iteration))
+            last = self.iteration == config.iterations
+            if last or self.iteration % config.log_every == 0:
+                losses = {name: float(value) for name, value in device_losses.items()}
+                now = time.perf_counter()
+                self._log(losses, (now - logged) / (self.iteration - logged_iteration))
+                logged, logged_iteration = now, self.iteration
+            self.seconds = earlier + time.perf_counter() - began
+            stop = should_stop()
+            if not last and (stop or time.perf_counter() - saved > config.save_seconds):
+                self._save()
+                saved = time.perf_counter()
+            if stop and not last:
+                raise TrainingStopped(self.scale, self.iteration)
+        self._finish(losses)
+        if stop and self.scale + 1 < len(self.run.plans):
+            raise TrainingStopped(self.scale + 1, 0)
+
+    def _start_from_previous_scale(self) -> None:
+        """Take over the coarser scale's weights where names and shapes match, in all three networks."""
+        if self.scale == 0:
+            return
+        folder = self.run.scale_dir(self.scale - 1)
+        for name, network in self.trainer.networks.items():
+            own = network.state_dict()
+            earlier = read_tensors(folder / f"{name}.safetensors")[0]
+            if own.keys() == earlier.keys() and all(own[key].shape == earlier[key].shape for key in own):
+                network.load_state_dict(earlier)
+
+    def _log(self, losses: dict[str, float], seconds_per_iteration: float) -> None:
+        frames = self.plan.frames_per_step * max(self.config.d_steps, self.config.g_steps)
+        row = {"scale": self.scale, "iteration": self.iteration, "losses": losses,
+               "phase_seconds": self.trainer.clock.take(), "iterations_per_second": 1 / seconds_per_iteration,
+               "frames_per_second": frames / seconds_per_iteration, "peak_bytes": peak_bytes(self.device)}
+        append_row(self.run.path / "stats.jsonl", row)
+        left = (self.config.iterations - self.iteration) * seconds_per_iteration
+        # An iteration's cost grows with the values in a layer's activations.
+        cost = [plan.height * plan.width * plan.frames_per_step * plan.channels for plan in self.run.plans]
+        later = sum(cost[self.scale + 1:]) / cost[self.scale] * self.config.iterations * seconds_per_iteration
+        self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses,
+                             iterations_per_second=row["iterations_per_second"],
+                             frames_per_second=row["frames_per_second"], seconds_left_scale=left,
+                             seconds_left_run=left + later, peak_bytes=row["peak_bytes"]))
+
+    def _save(self) -> None:
+        """Write networks, optimizers and place as one file, whole or not at all."""
+        tensors = {f"{name}.{key}": value for name, network in self.trainer.networks.items()
+                   for key, value in network.state_dict().items()}
+        for name, optimizer in self.trainer.optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"adam.{name}.{index}.{slot}": value for slot, value in slots.items()}
+        write_tensors(self.run.path / "state.safetensors", tensors, scale=self.scale, iteration=self.iteration,
+                      seconds=self.seconds)
+
+    def _restore(self, state: State) -> None:
+        """The inverse of `_save`. Raises RunError when the state does not fit."""
+        tensors, place = state
+        path = self.run.path / "state.safetensors"
+        for name, network in self.trainer.networks.items():
+            prefix = f"{name}."
+            fill_module(network, {key.removeprefix(prefix): value for key, value in tensors.items()
+                                  if key.startswith(prefix)}, path)
+        for name, optimizer in self.trainer.optimizers.items():
+            whole = optimizer.state_dict()
+            parameters = optimizer.param_groups[0]["params"]
+            slots = ("step", "exp_avg", "exp_avg_sq")
+            try:
+                whole["state"] = {i: {slot: tensors[f"adam.{name}.{i}.{slot}"] for slot in slots}
+                                  for i in range(len(parameters))}
+            except KeyError as error:
+                raise RunError(f"{path}: tensor {error.args[0]} is missing") from None
+            if any(whole["state"][i][slot].shape != p.shape for i, p in enumerate(parameters) for slot in slots[1:]):
+                raise RunError(f"{path}: the optimizer's state does not fit the networks")
+            optimizer.load_state_dict(whole)
+        self.iteration, self.seconds = place["iteration"], float(place.get("seconds", 0.0))
+
+    def _finish(self, losses: dict[str, float]) -> None:
+        """Write the scale's folder beside its place and rename it into it."""
+        folder = self.run.scale_dir(self.scale)
+        partial = folder.with_name(folder.name + ".partial")
+        partial.mkdir()
+        for name, network in self.trainer.networks.items():
+            write_tensors(partial / f"{name}.safetensors", network.state_dict())
+        generator = self.trainer.generator.eval().requires_grad_(False)
+        stages = [*self.coarser, TrainedScale(plan=self.plan, generator=generator, noise_amp=self.data.noise_amp)]
+        reconstruction = reconstruct(stages, self.run.z_fixed, self.device)
+        psnr = psnr_db(reconstruction, self.data.real)
+        write_preview(partial / "preview.gif", stages, reconstruction, self.run, self.device)
+        write_json(partial / "scale.json", {
+            "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,
+            "iterations": self.config.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),
+            "seconds": round(self.seconds, 3), "losses": losses,
+        })
+        partial.rename(folder)
+        sync_folder(self.run.path)
+        self.tell(ScaleFinished(scale=self.scale, num_scales=len(self.run.plans), seconds=self.seconds,
+                                rec_psnr_db=psnr, preview=folder / "preview.gif"))

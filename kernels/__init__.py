@@ -1,0 +1,27 @@
+"""Operators of SinGAN-GIF. Imports torch (and triton, where a kernel has one) and nothing else of the project."""
+
+from .batch_norm_act import batch_norm_act, batch_norm_act_reference
+from .color_statistics import frame_color_statistics
+from .convolution import PadMode, channels_last, convolution, pad_frames, weight_gradients_disabled
+from .fusion import disable_fusion, enable_fusion
+from .resample import resize, upsample, upsample_add_noise, upsample_tanh_residual
+from .separable_conv3d import separable_conv3d, separable_conv3d_reference
+
+__all__ = [
+    "PadMode",
+    "batch_norm_act",
+    "batch_norm_act_reference",
+    "channels_last",
+    "convolution",
+    "disable_fusion",
+    "enable_fusion",
+    "frame_color_statistics",
+    "pad_frames",
+    "resize",
+    "separable_conv3d",
+    "separable_conv3d_reference",
+    "upsample",
+    "upsample_add_noise",
+    "upsample_tanh_residual",
+    "weight_gradients_disabled",
+]

@@ -1,0 +1,77 @@
+"""Elementwise chains and reductions fused by `torch.compile`, with the same plain functions as the fallback.
+
+A fused function runs eagerly until `enable_fusion` has compiled it. Compilation happens once, on canonical shapes and
+with dynamic ones allowed, so that the code does not depend on which scale came first: a resumed run computes the same
+bits as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_registry: list[tuple[FusedFunction[..., Any], Callable[[torch.device, torch.dtype], Iterable[tuple[Any, ...]]]]] = []
+
+
+class FusedFunction(Generic[P, R]):
+    """A plain function and, once enabled, its compiled form. Call it with detached tensors and without grad mode."""
+
+    def __init__(self, plain: Callable[P, R]) -> None:
+        self.plain = plain
+        self.active = plain
+        self.__doc__ = plain.__doc__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.active(*args, **kwargs)
+
+
+def fused(examples: Callable[[torch.device, torch.dtype], Iterable[tuple[Any, ...]]]
+          ) -> Callable[[Callable[P, R]], FusedFunction[P, R]]:
+    """Make a plain function fusable. `examples(device, dtype)` gives the arguments to compile it for."""
+    def register(plain: Callable[P, R]) -> FusedFunction[P, R]:
+        function = FusedFunction(plain)
+        _registry.append((function, examples))
+        return function
+    return register
+
+
+def enable_fusion(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Compile every fused function for `device` and activations of `dtype`.
+
+    Returns None, or one line that says why everything stays eager (no compiler, an unsupported platform).
+    """
+    missing = _missing_compiler(device)
+    if missing:
+        return missing
+    try:
+        for function, examples in _registry:
+            compiled = torch.compile(function.plain, dynamic=True)
+            with torch.no_grad():
+                for arguments in examples(device, dtype):
+                    compiled(*arguments)
+            function.active = compiled
+    except Exception as error:  # whatever the compiler stack raises, the plain functions still work
+        disable_fusion()
+        return f"torch.compile failed ({type(error).__name__})"
+    return None
+
+
+def disable_fusion() -> None:
+    """Let every fused function run eagerly."""
+    for function, _ in _registry:
+        function.active = function.plain
+
+
+def _missing_compiler(device: torch.device) -> str | None:
+    if sys.platform == "win32":
+        return "torch.compile is not used on Windows"
+    if device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
+        return "no C++ compiler (g++ or clang++)"
+    return None

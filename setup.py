@@ -1,0 +1,47 @@
+"""Installs the four top-level folders as `sgif.kernels`, `sgif.engine`, `sgif.bench` and `sgif.cli`.
+
+`sgif` is a namespace package: no folder of that name exists, `package_dir` maps each one. All metadata is here;
+`pyproject.toml` holds the build backend and the settings of the tools.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+FOLDERS = ("kernels", "engine", "bench", "cli")
+readme = Path(__file__).parent / "README.md"
+
+packages = [f"sgif.{name}" for top in FOLDERS for name in (top, *(f"{top}.{sub}" for sub in find_packages(top)))]
+test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "setuptools>=77"]
+
+setup(
+    name="sgif",
+    version="0.1.0",
+    description="SinGAN-GIF: give it one GIF, it learns to make new ones",
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    author="the sgif authors",
+    keywords=["GAN", "GIF", "video", "generative model", "single-sample", "Triton", "PyTorch"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Video",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11",
+    package_dir={f"sgif.{folder}": folder for folder in FOLDERS},
+    packages=packages,
+    package_data={f"sgif.{folder}": ["py.typed"] for folder in FOLDERS},
+    include_package_data=False,  # py.typed and nothing else: results and sources named in MANIFEST.in are for the sdist
+    install_requires=["torch>=2.9", "numpy", "pillow>=11", "av>=14", "safetensors>=0.4", "rich>=13"],
+    extras_require={
+        "triton": ["triton>=3.5; platform_system == 'Linux'"],  # CUDA builds of torch bring it, CPU builds do not
+        "test": test,
+        "dev": [*test, "ruff>=0.14", "mypy>=1.18", "pre-commit>=4"],
+    },
+    entry_points={"console_scripts": ["sgif = sgif.cli.main:main", "sgif-train = sgif.cli.train:main"]},
+)
