@@ -45,7 +45,7 @@ clean: ## remove builds and caches; .venv and runs stay
 	@touch $@
 
 .venv/test.stamp: .venv/demo.stamp
-	$(PIP) -e '.[test,triton]'
+	$(PIP) -e '.[test]'
 	@touch $@
 
 .venv/dev.stamp: .venv/test.stamp

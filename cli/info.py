@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from .command import DONE, Command
 from .options import changed_options
-from .text import seconds_text, size_text
+from .text import json_text, seconds_text, size_text
 
 if TYPE_CHECKING:
     from ..engine import Run
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     trained = load_run(args.run_dir)
     if args.json:
-        print(json.dumps(trained.describe(), indent=2))
+        print(json_text(trained.describe(), indent=2))
         return DONE
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for line in summary(trained):
@@ -39,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     if trained.scales_done:
         console.print(scales_table(trained))
     if trained.scales_done < len(trained.sizes):
-        console.print("Partial. The same command again goes on:", command_of(trained))
+        console.print("partial    go on with the command that began it; without its options of the clip that is")
+        console.print(f"           {command_of(trained)}")
     return DONE
 
 

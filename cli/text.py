@@ -67,11 +67,15 @@ def losses_text(losses: dict[str, float]) -> str:
 def event_json(event: Event) -> str:
     """One line; `event` is the event's class."""
     values = {field.name: getattr(event, field.name) for field in fields(event)}
-    return json.dumps(_plain({"event": type(event).__name__, **values}), allow_nan=False)
+    return json_text({"event": type(event).__name__, **values})
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: what is no finite number becomes null."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
-    """JSON values only: what is no finite number becomes null, for JSON has no word for it."""
     if isinstance(value, TrainConfig):
         return value.to_json()
     if isinstance(value, dict):

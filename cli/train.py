@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 from ..engine.config import Preset
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         except TrainingStopped as stopped:
             where = f"Stopped in scale {stopped.scale} at iteration {stopped.iteration}"
         else:
-            progress.say(f"now        sgif sample {run_dir} -n 8")
+            progress.say(f"now        sgif sample {shlex.quote(str(run_dir))} -n 8")
             return DONE
     print(f"{where}; run the same command again to go on.", file=sys.stderr)
     return stop.exit_code
@@ -96,14 +97,13 @@ class StopRequest:
         self.handlers = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM) if in_main}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         self.signal = number
 
 

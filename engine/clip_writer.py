@@ -26,8 +26,10 @@ from torch import Tensor
 from .clip import ClipError, Pixels
 
 _FRAME_NAME = re.compile(r"frame_[0-9]{4,}\.png")
+_COUNTED_PIXELS = 1 << 24
+"""Pixels whose colours are counted, 16 bytes each while that lasts: all of a clip of 256x256 and 256 frames."""
 _PALETTE_SAMPLE = 1 << 19
-"""Pixels that choose the palette; mediancut sorts them, more costs time and moves no colour."""
+"""Colours that choose the palette; more cost time and move it little."""
 
 
 def write_clip(
@@ -57,6 +59,8 @@ def write_clip(
     durations = [frame_ms] * len(frames) if isinstance(frame_ms, int) else list(frame_ms)
     if len(durations) != len(frames) or min(durations) < 1:
         raise ClipError(f"expected {len(frames)} durations of at least 1 ms, got {durations}")
+    if not target.parent.is_dir():
+        raise ClipError(f"the folder {target.parent} does not exist: create it first")
     pixels = frames.cpu().contiguous().numpy()
     if kind == "frames":
         _write_folder(target, pixels, durations)
@@ -67,7 +71,8 @@ def write_clip(
 # ---- GIF -------------------------------------------------------------------------------------------------------------
 
 
-def _encode_gif(frames: Pixels, frame_ms: Sequence[int]) -> bytes:
+def encode_gif(frames: Pixels, frame_ms: Sequence[int]) -> bytes:
+    """GIF bytes with every frame in it, cut to what changed, one palette for all."""
     _, height, width, _ = frames.shape
     if max(height, width) > 0xFFFF:
         raise ClipError(f"GIF frames are at most 65535 pixels wide and high, got {width}x{height}: write MP4")
@@ -105,23 +110,22 @@ def _gif_image(indices: Pixels, offset: tuple[int, int], delay: int, **options: 
 
 
 def choose_palette(frames: Pixels) -> Pixels:
-    """One palette [n <= 256, 3] for the clip: its own colours where they are few, else 255 by mediancut and k-means."""
+    """One palette [n <= 256, 3] for the clip: its own colours where they are few, else 255 by mediancut and k-means.
+
+    A colour counts by the root of its pixels: by all of them a wide sky takes the colours of what moves before it.
+    """
     colours = frames.reshape(-1, 3)
-    exact = _distinct(colours)
-    if exact is not None:
-        return exact
-    sample = colours[:: len(colours) // _PALETTE_SAMPLE | 1]  # odd: does not follow the columns
-    quantized = Image.fromarray(sample[None]).quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=1)
-    return np.array(quantized.getpalette(), np.uint8).reshape(-1, 3)
-
-
-def _distinct(colours: Pixels) -> Pixels | None:
-    """The colours themselves if there are at most 256."""
+    colours = colours[:: len(colours) // _COUNTED_PIXELS | 1]  # odd, so that it does not follow the columns
     packed = colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    distinct = np.unique(packed)
+    distinct, pixels = np.unique(packed, return_counts=True)
     if len(distinct) > 256:
-        return None
-    return np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=1).astype(np.uint8)
+        distinct = np.repeat(distinct, np.rint(np.sqrt(pixels)).astype(np.int64))
+        distinct = distinct[:: len(distinct) // _PALETTE_SAMPLE + 1]
+    colours = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=1).astype(np.uint8)
+    if len(colours) <= 256:
+        return colours
+    quantized = Image.fromarray(colours[None]).quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=1)
+    return np.array(quantized.getpalette(), np.uint8).reshape(-1, 3)
 
 
 def map_to_palette(frames: Pixels, palette: Pixels) -> list[Pixels]:
@@ -132,13 +136,13 @@ def map_to_palette(frames: Pixels, palette: Pixels) -> list[Pixels]:
     colours = torch.from_numpy(palette).float()
     norms = colours.square().sum(dim=1)
 
-    def nearest(frame: Pixels) -> Pixels:
-        points = torch.from_numpy(frame).reshape(-1, 3).float()
-        chunks = [torch.addmm(norms, chunk, colours.T, alpha=-2).argmin(dim=1) for chunk in torch.split(points, 1 << 16)]
-        indices: Pixels = torch.cat(chunks).to(torch.uint8).reshape(frame.shape[:2]).numpy()
+    def indices_of(frame: Pixels) -> Pixels:
+        chunks = torch.split(torch.from_numpy(frame).reshape(-1, 3), 1 << 16)  # 64 MiB of distances at a time
+        nearest = [torch.addmm(norms, chunk.float(), colours.T, alpha=-2).argmin(dim=1) for chunk in chunks]
+        indices: Pixels = torch.cat(nearest).to(torch.uint8).reshape(frame.shape[:2]).numpy()
         return indices
 
-    return [nearest(frame) for frame in frames]
+    return [indices_of(frame) for frame in frames]
 
 
 def gif_delays(frame_ms: Sequence[int]) -> list[int]:
@@ -261,16 +265,24 @@ def _write_folder(target: Path, frames: Pixels, frame_ms: Sequence[int]) -> None
             out = io.BytesIO()
             Image.fromarray(frame).save(out, "PNG", pnginfo=info)
             _write_synced(scratch / f"frame_{index:04d}.png", out.getvalue())
-        if target.exists():
-            old = _beside(target)
-            os.replace(target, old)
-            os.replace(scratch, target)
-            shutil.rmtree(old)
-        else:
-            os.replace(scratch, target)
+        _swap(scratch, target)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+def _swap(scratch: Path, target: Path) -> None:
+    """A folder cannot be renamed over a full one: step the old one aside, and back if the new one fails."""
+    old = _beside(target)
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(scratch, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_whole(target: Path, data: bytes) -> None:
@@ -298,7 +310,7 @@ def _write_synced(file: Path, data: bytes) -> None:
 
 
 _ENCODERS: dict[str, Callable[[Pixels, Sequence[int]], bytes]] = {
-    "gif": _encode_gif,
+    "gif": encode_gif,
     "apng": _encode_apng,
     "webp": _encode_webp,
     "mp4": _encode_mp4,

@@ -51,6 +51,8 @@ class TrainConfig:
     max_width: int = setting(128, "most channels of any scale", group="model", metavar="C")
     padding: Padding = setting("zeros", "the generators' padding in space: at every layer, or zeros once at the input",
                                group="model")
+    noise_shared: float = setting(0.0, "part of the variance of the 3D scales' noise that all frames share",
+                                  group="model", metavar="X")
     noise_gain: float = setting(0.1, "noise amplitude per reconstruction error of the coarser scale", group="model",
                                 metavar="X")
 
@@ -61,7 +63,7 @@ class TrainConfig:
                                 group="losses", metavar="X")
     stat_weight: float = setting(2.0, "gamma, weight of the colour statistics loss", group="losses", metavar="X")
     gp_weight: float = setting(0.1, "lambda, weight of the gradient penalty", group="losses", metavar="X")
-    gp_norm: PenaltyNorm = setting("voxel", "the penalty's norm: over channels at every voxel, or over the whole sample",
+    gp_norm: PenaltyNorm = setting("voxel", "the penalty's norm: over channels at every voxel, or over a whole sample",
                                    group="losses")
 
     iterations: int = setting(8000, "iterations per scale", group="schedule", metavar="N")
@@ -116,7 +118,7 @@ class TrainConfig:
         pair = values.get("frames_per_step")
         if pair is not None and (len(pair) != 2 or any(type(n) is not int for n in pair)):
             raise ConfigError(f"frames_per_step is {pair!r}, expected two whole numbers")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return _build({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 CHOICES: Mapping[str, Any] = {"preset": Preset, "separable": Separable, "padding": Padding, "gp_norm": PenaltyNorm}
@@ -124,6 +126,7 @@ CHOICES: Mapping[str, Any] = {"preset": Preset, "separable": Separable, "padding
 BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("seed", 0, 2**63 - 1), ("threads", 0, 1024), ("max_size_px", 8, 8192), ("min_size_px", 8, 1024),
     ("scale_factor", 1.05, 4.0), ("width", 1, 1024), ("max_width", 1, 1024), ("noise_gain", 0.0, 100.0),
+    ("noise_shared", 0.0, 1.0),
     ("image_weight", 0.0, 1e6), ("video_weight", 0.0, 1e6), ("rec_weight", 0.0, 1e6), ("stat_weight", 0.0, 1e6),
     ("gp_weight", 0.0, 1e6), ("iterations", 1, 10_000_000), ("d_steps", 1, 100), ("g_steps", 1, 100), ("lr", 0.0, 1.0),
     ("beta1", 0.0, 0.9999), ("lr_drop_at", 0.0, 1.0), ("lr_drop_factor", 0.0, 1.0), ("log_every", 1, 1_000_000),
@@ -143,4 +146,8 @@ def preset_config(preset: Preset, **changes: Any) -> TrainConfig:
     """The preset's settings with `changes` applied. Raises ConfigError."""
     if preset not in PRESETS:
         raise ConfigError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
-    return TrainConfig(**{"preset": preset, **PRESETS[preset], **changes})
+    return _build({"preset": preset, **PRESETS[preset], **changes})
+
+
+def _build(values: Mapping[str, Any]) -> TrainConfig:
+    return TrainConfig(**values)

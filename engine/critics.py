@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .layers import Conv, ConvNormAct
+from .layers import Conv, ConvKind, ConvNormAct
 
 
 class Critic(nn.Module):
@@ -16,15 +16,16 @@ class Critic(nn.Module):
 
     def __init__(self, *, dims: int, width: int) -> None:
         super().__init__()
-        kind = "2d" if dims == 2 else "dense"
-        self.blocks = nn.ModuleList(ConvNormAct(Conv(kind, c, width, "zeros"), width, track=False)
+        kind: ConvKind = "2d" if dims == 2 else "dense"
+        self.blocks = nn.ModuleList(ConvNormAct(Conv(kind, c, width), width, track=False)
                                     for c in (3, width, width, width))
-        self.tail = Conv(kind, width, 1, "zeros")
+        self.tail = Conv(kind, width, 1)
 
     def forward(self, x: Tensor, groups: int = 1) -> Tensor:
         for block in self.blocks:
             x = block(x, groups)
-        return self.tail(x).float()
+        scores: Tensor = self.tail(x)
+        return scores.float()
 
 
 def as_frames(clip: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"device is {name!r}, expected auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:
-        raise ConfigError(f"device {name!r} is not there: torch {torch.__version__} sees {count} GPUs; use --device cpu")
+        raise ConfigError(f"device {name!r} is not there: torch {torch.__version__} sees {count} GPUs; "
+                          "use --device cpu")
     return device
 
 

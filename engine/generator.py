@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ..kernels import PadMode, channels_last, upsample_add_noise, upsample_tanh_residual
-from .config import Padding, Separable
+from .config import TrainConfig
 from .layers import Conv, ConvKind, ConvNormAct
 from .pyramid import ScalePlan
 
 TAIL_GAIN = 0.1  # a new generator starts near a residual of zero: it adds to the coarser clip, it does not cover it
+PAD_TIME: PadMode = "replicate"  # zeros left the first and last frames grey
 NUM_CONVS = 5  # head, three body, tail; filter 3, so the receptive field reaches 5 pixels each way
 
 
@@ -22,16 +23,17 @@ class Generator(nn.Module):
     next neighbour on the channel axis (at the ends the frame itself stands in), dense 3x3.
     """
 
-    def __init__(self, plan: ScalePlan, separable: Separable, padding: Padding) -> None:
+    def __init__(self, plan: ScalePlan, config: TrainConfig) -> None:
         super().__init__()
         self.is_3d = plan.kind == "3D"
-        self.pad_once = padding == "once"
-        kind: ConvKind = separable if self.is_3d else "2d"
-        mode: PadMode = "none" if padding == "once" else padding
+        self.pad_once = config.padding == "once"
+        kind: ConvKind = config.separable if self.is_3d else "2d"
+        space: PadMode = "none" if config.padding == "once" else config.padding
         width = plan.channels
         inputs = [3 if self.is_3d else 9, width, width, width]
-        self.blocks = nn.ModuleList(ConvNormAct(Conv(kind, c, width, mode), width, track=True) for c in inputs)
-        self.tail = Conv(kind, width, 3, mode, gain=TAIL_GAIN)
+        self.blocks = nn.ModuleList(
+            ConvNormAct(Conv(kind, c, width, pad_space=space, pad_time=PAD_TIME), width, track=True) for c in inputs)
+        self.tail = Conv(kind, width, 3, pad_space=space, pad_time=PAD_TIME, gain=TAIL_GAIN)
         self.tail_bias = nn.Parameter(torch.zeros(3))
 
     @property

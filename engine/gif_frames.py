@@ -36,9 +36,9 @@ def parse_gif(data: bytes) -> tuple[int, int, list[GifFrame], bool]:
     at, table = _colour_table(data, 13, flags)
     frames: list[GifFrame] = []
     control, disposal, ms = b"", 0, None
-    while (marker := data[at : at + 1]) in (b"!", b",") and at + 10 <= len(data):
+    while (marker := data[at : at + 1]) == b"!" or (marker == b"," and at + 10 <= len(data)):
         if marker == b"!":
-            if data[at + 1] == 0xF9:
+            if data[at + 1 : at + 2] == b"\xf9" and at + 8 <= len(data):
                 control, disposal = data[at : at + 8], data[at + 3] >> 2 & 7
                 ms = 10 * int.from_bytes(data[at + 4 : at + 6], "little")
             at = _skip_blocks(data, at + 2)

@@ -27,10 +27,11 @@ class Conv(nn.Module):
     epsilon.
     """
 
-    def __init__(self, kind: ConvKind, in_channels: int, out_channels: int, pad_space: PadMode,
-                 gain: float = 1.0) -> None:
+    def __init__(self, kind: ConvKind, in_channels: int, out_channels: int, *,
+                 pad_space: PadMode = "zeros", pad_time: PadMode = "zeros", gain: float = 1.0) -> None:
         super().__init__()
-        self.kind, self.pad_space = kind, pad_space
+        self.kind = kind
+        self.pad_space, self.pad_time = pad_space, pad_time
         if kind == "depthwise":
             self.spatial = _filters(in_channels, 3, 3, fan_in=9)
             self.temporal = _filters(in_channels, 3, fan_in=3)
@@ -49,11 +50,11 @@ class Conv(nn.Module):
 
         if self.kind == "depthwise":
             return separable_conv3d(x, self.spatial, self.temporal, scaled(self.pointwise), bias,
-                                    pad_space=self.pad_space)
+                                    pad_space=self.pad_space, pad_time=self.pad_time)
         if self.kind == "r2plus1d":
             x = convolution(x, self.spatial, pad_space=self.pad_space)
-            return convolution(x, scaled(self.temporal), bias)
-        return convolution(x, scaled(self.weight), bias, pad_space=self.pad_space)
+            return convolution(x, scaled(self.temporal), bias, pad_time=self.pad_time)
+        return convolution(x, scaled(self.weight), bias, pad_space=self.pad_space, pad_time=self.pad_time)
 
 
 class ConvNormAct(nn.Module):
@@ -80,6 +81,7 @@ class ConvNormAct(nn.Module):
         if not self.training:
             scale = self.gamma * (self.running_var + EPS).rsqrt()
             return leaky_relu(self.conv(x, scale, self.beta - self.running_mean * scale), SLOPE)
+        y: Tensor
         if self.checkpointing and torch.is_grad_enabled():
             y, mean, var = checkpoint(self._normalise, x, groups, use_reentrant=False, preserve_rng_state=False)
         else:

@@ -10,25 +10,26 @@ from .pyramid import ScalePlan
 from .seeding import normal
 
 
-def noise_shape(plan: ScalePlan, frames: int, size: tuple[int, int]) -> tuple[int, int, int, int, int]:
-    """Shape [1, C, T, H, W] of a scale's noise.
-
-    Scale 0: one channel that the three colours share. Finer 3D scales: a volume. Finer 2D scales: one map for all frames,
-    so that they belong to one video (section 3.3.2).
-    """
-    shared_by_frames = plan.kind == "2D" and plan.index > 0
-    return 1, 1 if plan.index == 0 else 3, 1 if shared_by_frames else frames, *size
-
-
-def draw_noise(plan: ScalePlan, frames: int, size: tuple[int, int], seed: int, *place: str | int,
+def draw_noise(plan: ScalePlan, frames: int, size: tuple[int, int], shared: float, seed: int, *place: str | int,
                device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal noise of `noise_shape`; equal (seed, place) give equal noise."""
-    return normal(noise_shape(plan, frames, size), seed, *place, plan.index, device=device)
+    """Standard normal noise [1, C, T or 1, H, W] of a scale; equal (seed, place) give equal noise.
+
+    Scale 0: one channel that the three colours share; finer scales: three. 3D scales: a T x h x w volume of which the
+    part `shared` of the variance is one map for all frames. Finer 2D scales: one map for all frames (section 3.3.2).
+    """
+    def draw(frames: int, name: str) -> Tensor:
+        shape = (1, 1 if plan.index == 0 else 3, frames, *size)
+        return normal(shape, seed, *place, plan.index, name, device=device)
+
+    if plan.kind == "2D" and plan.index > 0:
+        return draw(1, "map")
+    volume = draw(frames, "volume")
+    return volume if shared == 0 else shared**0.5 * draw(1, "map") + (1 - shared)**0.5 * volume
 
 
-def draw_fixed_noise(plan: ScalePlan, num_frames: int, seed: int) -> Tensor:
+def draw_fixed_noise(plan: ScalePlan, num_frames: int, shared: float, seed: int) -> Tensor:
     """z* [1, 1, T, h, w] for the whole clip at scale 0, drawn once per run; the finer scales' z_opt is zero."""
-    return normal((1, 1, num_frames, *plan.size), seed, "z_fixed")
+    return draw_noise(plan, num_frames, plan.size, shared, seed, "z_fixed")
 
 
 def noise_amplitude(coarser_reconstruction: Tensor, real: Tensor, gain: float) -> float:

@@ -1,4 +1,4 @@
-"""The run folder: what training leaves behind, and the object that samples from it.
+"""A run: what training left in a folder, and the object that samples from it.
 
     config.json               settings, the clip's digest and durations, the scales, versions
     clip.safetensors          the clip at the finest scale, uint8 [T, H, W, 3]
@@ -10,28 +10,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .clip import Clip, frames_from_tensor
+from .clip import Clip
 from .config import TrainConfig
 from .device import resolve_device
 from .generator import Generator
 from .noise import draw_noise
-from .pyramid import ScalePlan, build_pyramid, fit_size, plan_scales
-from .sampling import TrainedScale, run_scales
-from .storage import RunError, read_json, read_tensors, write_json, write_tensors
+from .pyramid import ScalePlan, build_pyramid, plan_scales
+from .sampling import TrainedScale, device_of, reconstruct, run_scales
+from .storage import RunError, load_weights, read_json, read_tensors
 
 SCHEMA = 1
-# Settings that another session of the same run may change: they decide where and how often, not what is learned.
-FREE_SETTINGS = frozenset({"device", "threads", "fuse", "checkpointing", "log_every", "save_seconds"})
 
 
 class Run:
@@ -99,7 +94,7 @@ class Run:
 
     def stage(self, scale: int, device: torch.device) -> TrainedScale:
         """A finished scale, frozen, on `device`."""
-        generator = new_generator(self.plans[scale], self.config)
+        generator = Generator(self.plans[scale], self.config)
         load_weights(generator, self.scale_dir(scale) / "generator.safetensors")
         generator.to(device).eval().requires_grad_(False)
         return TrainedScale(plan=self.plans[scale], generator=generator,
@@ -134,7 +129,7 @@ class Run:
 
         def one(index: int) -> Tensor:
             def noise(plan: ScalePlan, at: tuple[int, int]) -> Tensor:
-                return draw_noise(plan, frames, at, seed, "sample", index)
+                return draw_noise(plan, frames, at, self.config.noise_shared, seed, "sample", index)
             coarser = self.real[start_scale - 1] if start_scale else None
             clip = run_scales(stages[start_scale:], coarser, noise, frames, scale, device_of(stages))
             assert clip is not None
@@ -177,120 +172,16 @@ def load_run(path: str | Path) -> Run:
     return Run(Path(path))
 
 
-def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
-    """The run at `path`: a new folder, or the one there when it learns this clip with these settings.
-
-    Raises:
-        RunError: the folder holds something else; the message says what differs.
-    """
-    if (path / "config.json").exists():
-        run = Run(path)
-        _refuse_other(run, clip, config)
-        run.config = config
-        return run
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give another with -o")
-    height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
-    plans = plan_scales(height, width, len(clip.frame_ms), config)
-    path.mkdir(parents=True, exist_ok=True)
-    # config.json comes last: a folder that has it has everything.
-    finest = build_pyramid(clip.to_tensor(), [(height, width)])[0]
-    write_tensors(path / "clip.safetensors", {"frames": frames_from_tensor(finest)})
-    from .noise import draw_fixed_noise
-    write_tensors(path / "z_fixed.safetensors", {"z_fixed": draw_fixed_noise(plans[0], len(clip.frame_ms), config.seed)})
-    write_json(path / "config.json", {
-        "schema": SCHEMA,
-        "versions": {"sgif": package_version("sgif"), "torch": torch.__version__},
-        "clip": {"source": clip.source, "digest": clip.digest(), "height": height, "width": width,
-                 "frame_ms": list(clip.frame_ms), "notes": list(clip.notes)},
-        "config": config.to_json(),
-    })
-    return Run(path)
-
-
-def package_version(name: str) -> str:
-    """The installed version of a package, "unknown" where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def new_generator(plan: ScalePlan, config: TrainConfig) -> Generator:
-    """An untrained generator for a scale."""
-    return Generator(plan, config.separable, config.padding)
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill `module` from a safetensors file of exactly its tensors. Raises RunError otherwise."""
-    fill_module(module, read_tensors(path)[0], path)
-
-
-def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy `tensors` into `module`. Raises RunError that names what is missing, extra or of another shape."""
-    own = module.state_dict()
-    for name in sorted(own.keys() | tensors.keys()):
-        if name not in tensors or name not in own:
-            raise RunError(f"{path}: tensor {name} is {'missing' if name in own else 'not expected'}")
-        if tensors[name].shape != own[name].shape or tensors[name].dtype != own[name].dtype:
-            raise RunError(f"{path}: tensor {name} is {tensors[name].dtype} {tuple(tensors[name].shape)}, expected "
-                           f"{own[name].dtype} {tuple(own[name].shape)}")
-    module.load_state_dict(dict(tensors))
-
-
-def reconstruct(stages: list[TrainedScale], z_fixed: Tensor, device: torch.device) -> Tensor:
-    """The clip from z_opt through `stages` (at least one): [1, 3, T, H, W] on the host."""
-    def noise(plan: ScalePlan, _size: tuple[int, int]) -> Tensor | None:
-        return z_fixed if plan.index == 0 else None
-    clip = run_scales(stages, None, noise, z_fixed.shape[2], (1.0, 1.0), device)
-    assert clip is not None
-    return clip
-
-
-def device_of(stages: list[TrainedScale]) -> torch.device:
-    """Where the generators of `stages` are."""
-    return next(stages[0].generator.parameters()).device
-
-
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one JSON line to a log."""
-    with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def keep_rows_before(path: Path, scale: int, iteration: int) -> None:
-    """Drop the rows of a log that training will write again, and a last line that a kill cut short."""
-    kept = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if (row["scale"], row["iteration"]) <= (scale, iteration):
-            kept.append(line + "\n")
-    from .storage import write_bytes
-    write_bytes(path, "".join(kept).encode())
-
-
 def _checked_record(record: Any, path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or type(record.get("schema")) is not int:
         raise RunError(f"{path / 'config.json'} has no schema version: this is not a run folder")
     if record["schema"] > SCHEMA:
         raise RunError(f"{path} has schema {record['schema']}, this sgif reads up to {SCHEMA}: install a newer sgif")
     clip = record.get("clip")
-    durations = clip.get("frame_ms") if isinstance(clip, dict) else None
-    if not isinstance(record.get("config"), dict) or not isinstance(durations, list) or len(durations) < 2 \
+    if not isinstance(clip, dict) or not isinstance(record.get("config"), dict):
+        clip = {}
+    durations = clip.get("frame_ms")
+    if not isinstance(durations, list) or len(durations) < 2 or not isinstance(clip.get("source"), str) \
             or any(type(value) is not int for value in (clip.get("height"), clip.get("width"), *durations)):
         raise RunError(f"{path / 'config.json'} lacks the clip or the settings: the run folder is damaged")
     return record
-
-
-def _refuse_other(run: Run, clip: Clip, config: TrainConfig) -> None:
-    if run.record["clip"].get("digest") != clip.digest():
-        raise RunError(f"{run.path} learns another clip ({run.source}); give another folder with -o")
-    old, new = run.config.to_json(), config.to_json()
-    differing = [f"{name} {old[name]} there, {new[name]} now" for name in old
-                 if name not in FREE_SETTINGS and old[name] != new[name]]
-    if differing:
-        raise RunError(f"{run.path} was begun with other settings ({'; '.join(differing)}); give those again, or "
-                       "another folder with -o")

@@ -70,3 +70,17 @@ def run_scales(stages: Sequence[TrainedScale], coarser: Tensor | None, noise: No
 def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
     """(height, width) times (height factor, width factor), rounded, at least one pixel."""
     return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
+
+
+def reconstruct(stages: list[TrainedScale], z_fixed: Tensor, device: torch.device) -> Tensor:
+    """The clip from z_opt through `stages` (at least one): [1, 3, T, H, W] on the host."""
+    def noise(plan: ScalePlan, _size: tuple[int, int]) -> Tensor | None:
+        return z_fixed if plan.index == 0 else None
+    clip = run_scales(stages, None, noise, z_fixed.shape[2], (1.0, 1.0), device)
+    assert clip is not None
+    return clip
+
+
+def device_of(stages: list[TrainedScale]) -> torch.device:
+    """Where the generators of `stages` are."""
+    return next(stages[0].generator.parameters()).device

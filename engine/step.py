@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from ..kernels import upsample_add_noise, upsample_tanh_residual
 from .config import TrainConfig
 from .critics import Critic, as_frames
+from .generator import Generator, generate_scale
 from .layers import set_checkpointing
 from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
 from .noise import draw_noise
 from .phases import PhaseClock
 from .pyramid import ScalePlan
-from .runs import new_generator
 from .sampling import TrainedScale
-from .generator import generate_scale
 from .seeding import integer, random_source, uniform
 
 Losses = dict[str, Tensor]
@@ -52,7 +51,7 @@ class ScaleTrainer:
         self.clock = PhaseClock(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_source(config.seed, "weights", plan.index).initial_seed())
-            self.generator = new_generator(plan, config)
+            self.generator = Generator(plan, config)
             self.image_critic = Critic(dims=2, width=plan.channels)
             self.video_critic = Critic(dims=3, width=plan.channels)
         for network in self.networks.values():
@@ -111,9 +110,9 @@ class ScaleTrainer:
         with torch.no_grad(), self.clock("coarser"):
             fake: Tensor | None = None
             for stage in self.coarser:
-                noise = draw_noise(stage.plan, frames, stage.plan.size, seed, *place, device=self.device)
+                noise = self._noise(stage.plan, *place)
                 fake = generate_scale(stage.generator, fake, noise, stage.noise_amp, stage.plan.size)
-            noise = draw_noise(self.plan, frames, self.plan.size, seed, *place, device=self.device)
+            noise = self._noise(self.plan, *place)
             if fake is None:
                 inputs = torch.cat((noise, window(self.data.z_fixed))).expand(-1, 3, -1, -1, -1)
                 return Batch(real=window(self.data.real), coarser=None, inputs=inputs * self.data.noise_amp)
@@ -122,6 +121,10 @@ class ScaleTrainer:
             inputs = upsample_add_noise(coarser, self.plan.size, None, 0.0)
             inputs[:1] += self.data.noise_amp * noise
             return Batch(real=window(self.data.real), coarser=coarser, inputs=inputs)
+
+    def _noise(self, plan: ScalePlan, *place: str | int) -> Tensor:
+        return draw_noise(plan, self.plan.frames_per_step, plan.size, self.config.noise_shared, self.config.seed, *place,
+                          device=self.device)
 
     def generate(self, batch: Batch) -> Tensor:
         """The random clip and the reconstruction [2, 3, t, H, W], in one pass that normalises them together, as the

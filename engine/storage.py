@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class RunError(ValueError):
@@ -72,3 +72,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise RunError(f"{path} is missing: the run folder is incomplete") from None
     except (SafetensorError, ValueError):
         raise RunError(f"{path} is not a valid safetensors file: the run folder is damaged") from None
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill `module` from a safetensors file of exactly its tensors. Raises RunError otherwise."""
+    fill_module(module, read_tensors(path)[0], path)
+
+
+def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy `tensors` into `module`. Raises RunError that names what is missing, extra or of another shape."""
+    own = module.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        if name not in tensors or name not in own:
+            raise RunError(f"{path}: tensor {name} is {'missing' if name in own else 'not expected'}")
+        if tensors[name].shape != own[name].shape or tensors[name].dtype != own[name].dtype:
+            raise RunError(f"{path}: tensor {name} is {tensors[name].dtype} {tuple(tensors[name].shape)}, expected "
+                           f"{own[name].dtype} {tuple(own[name].shape)}")
+    module.load_state_dict(dict(tensors))

@@ -22,10 +22,11 @@ from .events import Event, Listener, RunFinished, RunStarted, ScaleFinished, Sca
 from .losses import psnr_db
 from .noise import noise_amplitude
 from .preview import write_preview
-from .runs import Run, append_row, fill_module, keep_rows_before, open_or_create_run, reconstruct
-from .sampling import TrainedScale
+from .run_folder import append_row, keep_rows_before, open_or_create_run
+from .runs import Run
+from .sampling import TrainedScale, reconstruct
 from .step import ScaleData, ScaleTrainer
-from .storage import RunError, read_tensors, sync_folder, write_json, write_tensors
+from .storage import RunError, fill_module, read_tensors, sync_folder, write_json, write_tensors
 
 
 class TrainingStopped(RuntimeError):
@@ -167,18 +168,18 @@ class ScaleSession:
 
     def _log(self, losses: dict[str, float], seconds_per_iteration: float) -> None:
         frames = self.plan.frames_per_step * max(self.config.d_steps, self.config.g_steps)
-        row = {"scale": self.scale, "iteration": self.iteration, "losses": losses,
-               "phase_seconds": self.trainer.clock.take(), "iterations_per_second": 1 / seconds_per_iteration,
-               "frames_per_second": frames / seconds_per_iteration, "peak_bytes": peak_bytes(self.device)}
-        append_row(self.run.path / "stats.jsonl", row)
+        rates = {"iterations_per_second": round(1 / seconds_per_iteration, 3),
+                 "frames_per_second": round(frames / seconds_per_iteration, 3)}
+        peak = peak_bytes(self.device)
+        append_row(self.run.path / "stats.jsonl", {
+            "scale": self.scale, "iteration": self.iteration, "losses": losses,
+            "phase_seconds": self.trainer.clock.take(), **rates, "peak_bytes": peak})
         left = (self.config.iterations - self.iteration) * seconds_per_iteration
         # An iteration's cost grows with the values in a layer's activations.
         cost = [plan.height * plan.width * plan.frames_per_step * plan.channels for plan in self.run.plans]
         later = sum(cost[self.scale + 1:]) / cost[self.scale] * self.config.iterations * seconds_per_iteration
-        self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses,
-                             iterations_per_second=row["iterations_per_second"],
-                             frames_per_second=row["frames_per_second"], seconds_left_scale=left,
-                             seconds_left_run=left + later, peak_bytes=row["peak_bytes"]))
+        self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses, **rates,
+                             seconds_left_scale=left, seconds_left_run=left + later, peak_bytes=peak))
 
     def _save(self) -> None:
         """Write networks, optimizers and place as one file, whole or not at all."""

@@ -2,7 +2,7 @@
 
 from .batch_norm_act import batch_norm_act, batch_norm_act_reference
 from .color_statistics import frame_color_statistics
-from .convolution import PadMode, channels_last, convolution, pad_frames, weight_gradients_disabled
+from .convolution import PadMode, channels_last, convolution, pad_clip, weight_gradients_disabled
 from .fusion import disable_fusion, enable_fusion
 from .resample import resize, upsample, upsample_add_noise, upsample_tanh_residual
 from .separable_conv3d import separable_conv3d, separable_conv3d_reference
@@ -16,7 +16,7 @@ __all__ = [
     "disable_fusion",
     "enable_fusion",
     "frame_color_statistics",
-    "pad_frames",
+    "pad_clip",
     "resize",
     "separable_conv3d",
     "separable_conv3d_reference",

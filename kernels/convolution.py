@@ -56,19 +56,23 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
-def pad_frames(x: Tensor, mode: PadMode) -> Tensor:
-    """`x` [N, C, (T,) H, W] with one more pixel on each side of its frames, or `x` itself for "none"."""
-    if mode == "none":
-        return x
-    border = (1, 1, 1, 1) if x.dim() == 4 else (1, 1, 1, 1, 0, 0)
-    return pad(x, border, mode="constant" if mode == "zeros" else mode)
+def pad_clip(x: Tensor, space: PadMode, time: PadMode) -> Tensor:
+    """`x` [N, C, (T,) H, W] with one more pixel on each side of its frames and, for 5-D, one more frame at both ends;
+    "none" leaves an axis as it is."""
+    modes = {"space": (space, (1, 1, 1, 1, 0, 0)), "time": (time, (0, 0, 0, 0, 1, 1))}
+    for mode, border in modes.values():
+        if mode != "none":
+            x = pad(x, border[:2 * (x.dim() - 2)], mode="constant" if mode == "zeros" else mode)
+    return x
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, pad_space: PadMode = "zeros") -> Tensor:
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, pad_space: PadMode = "zeros",
+                pad_time: PadMode = "zeros") -> Tensor:
     """Convolve `x` [N, C, (T,) H, W] with `weight` [O, C, (1|3,) 1|3, 1|3] and add `bias` [O].
 
-    Time is padded with zeros; `pad_space` says what surrounds each frame ("none": the result is smaller). Computes in
-    autocast's dtype where autocast is on. The result has channels innermost in memory.
+    `pad_space` and `pad_time` say what surrounds the frames and the clip: zeros, copies of the border, its mirror
+    image, or nothing ("none": the result is smaller). Computes in autocast's dtype where autocast is on. The result
+    has channels innermost in memory.
 
     Raises:
         ValueError: for shapes that do not belong together.
@@ -78,19 +82,22 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, pad_sp
                          "[N, C, (T,) H, W] and [O, C, ...] of as many dimensions")
     dtype = compute_dtype(x)
     x, weight = x.to(dtype), weight.to(dtype)
-    padding = [size // 2 for size in weight.shape[2:]]
-    if pad_space != "zeros":
-        x = pad_frames(x, pad_space) if weight.shape[-1] > 1 else x
-        padding[-2:] = 0, 0
-    y: Tensor = ConvolutionFunction.apply(x, weight, tuple(padding))
+    space = pad_space if weight.shape[-1] > 1 else "none"
+    time = pad_time if x.dim() == 5 and weight.shape[2] > 1 else "none"
+    padding = [0, 0] if x.dim() == 4 else [0, 0, 0]
+    if space == "zeros":  # the convolution itself adds zeros, at no cost
+        space, padding[-2:] = "none", [1, 1]
+    if time == "zeros":
+        time, padding[0] = "none", 1
+    y: Tensor = ConvolutionFunction.apply(pad_clip(x, space, time), weight, tuple(padding))
     return y if bias is None else y + bias.to(dtype).view(1, -1, *[1] * (x.dim() - 2))
 
 
 def _slow_in_aten(x: Tensor) -> bool:
     # ATen sends float32 3D convolutions of one small clip (N C T H <= 20480) to `slow_conv3d`, 9 times slower than
     # oneDNN at 1x32x8x25x44 (one thread, torch 2.13).
-    return (x.dim() == 5 and x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
-            and x.shape[0] == 1 and x.shape[1:4].numel() <= 20480)
+    return (x.dim() == 5 and x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[0] == 1
+            and x.shape[1:4].numel() <= 20480 and torch.backends.mkldnn.is_available())
 
 
 def _forward(x: Tensor, weight: Tensor, padding: Sequence[int]) -> Tensor:
@@ -132,8 +139,9 @@ def _two_halves(x: Tensor, dy: Tensor, taps: int, padding: Sequence[int]) -> tup
 def _backward(dy: Tensor, x: Tensor, weight: Tensor, padding: Sequence[int],
               mask: tuple[bool, bool, bool]) -> tuple[Tensor, Tensor, Tensor]:
     ones = [1] * len(padding)
-    return torch.ops.aten.convolution_backward(dy, x, weight, None, ones, list(padding), ones, False,
-                                               [0] * len(padding), 1, mask)
+    grads: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, ones, list(padding), ones, False, [0] * len(padding), 1, mask)
+    return grads
 
 
 class ConvolutionFunction(torch.autograd.Function):

@@ -4,8 +4,8 @@
     v[n,c,t,y,x] = sum_k   temporal[c,k]   u[n,c,t+k-1,y,x]
     y[n,o,t,y,x] = sum_c   pointwise[o,c]  v[n,c,t,y,x] + bias[o]
 
-Zeros before the first and after the last frame; around each frame zeros, its mirror image, its border pixels, or
-nothing (`pad_space="none"`: the result is two pixels smaller each way).
+Each frame, and the clip in time, is surrounded by zeros, by copies of the border, by its mirror image, or by nothing
+("none": the result is smaller by two). Padding the axes one after the other or all at once is the same.
 Differentiable any number of times. Section 3.3.1 of the paper names the two depthwise parts; without the pointwise
 one channels never mix and nothing is learned.
 
@@ -20,28 +20,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv3d
 
-from .convolution import PadMode, convolution, pad_frames
+from .convolution import PadMode, convolution, pad_clip
 
 
 def separable_conv3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor,
-                               bias: Tensor | None = None, *, pad_space: PadMode = "zeros") -> Tensor:
+                               bias: Tensor | None = None, *, pad_space: PadMode = "zeros",
+                               pad_time: PadMode = "zeros") -> Tensor:
     """The specification: three convolutions in plain torch."""
     channels = x.shape[1]
-    u = conv3d(pad_frames(x, pad_space), spatial[:, None, None], groups=channels)
-    v = conv3d(u, temporal[:, None, :, None, None], padding=(1, 0, 0), groups=channels)
+    u = conv3d(pad_clip(x, pad_space, "none"), spatial[:, None, None], groups=channels)
+    v = conv3d(pad_clip(u, "none", pad_time), temporal[:, None, :, None, None], groups=channels)
     return conv3d(v, pointwise[:, :, None, None, None], bias)
 
 
 def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, bias: Tensor | None = None, *,
-                     pad_space: PadMode = "zeros") -> Tensor:
+                     pad_space: PadMode = "zeros", pad_time: PadMode = "zeros") -> Tensor:
     """Separable convolution of `x` [N, C, T, H, W].
 
     Args:
         spatial: [C, 3, 3]. temporal: [C, 3]. pointwise: [O, C]. bias: [O] or None.
-        pad_space: what surrounds each frame; time is always padded with zeros.
+        pad_space, pad_time: what surrounds each frame, and the clip in time.
 
     Returns:
-        [N, O, T, H, W] (H - 2, W - 2 without padding), channels innermost in memory, in autocast's dtype.
+        [N, O, T, H, W] (2 less along an axis without padding), channels innermost in memory, in autocast's dtype.
 
     Raises:
         ValueError: for shapes that do not belong together.
@@ -54,4 +55,4 @@ def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Te
                          "[C, 3, 3], [C, 3], [O, C]")
     with torch.autocast(x.device.type, enabled=False):
         weight = torch.einsum("oc,ck,cij->ockij", pointwise, temporal, spatial)
-    return convolution(x, weight, bias, pad_space=pad_space)
+    return convolution(x, weight, bias, pad_space=pad_space, pad_time=pad_time)

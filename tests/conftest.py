@@ -1,6 +1,5 @@
-"""What every test gets: one thread, Triton's interpreter where there is no GPU, and a summary that counts GPU skips."""
+"""What every test gets: one thread, a summary that counts skipped GPU tests, and outputs poisoned on request."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,10 +7,6 @@ import torch
 
 HAS_GPU = torch.cuda.is_available()
 NO_GPU = "no CUDA device"
-
-if not HAS_GPU:
-    # Read by `import triton`, so set before any test module is imported.
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # The order of a CPU reduction depends on the number of threads, and golden losses on the order.
 torch.set_num_threads(1)

@@ -28,7 +28,7 @@ PRIVATE_PATHS = (b"../" + b"shared", b"/wo" + b"rk/")  # in two parts, or this f
 def files() -> Iterator[Path]:
     for folder, subfolders, names in os.walk(ROOT):
         subfolders[:] = [name for name in subfolders if not any(fnmatch(name, pattern) for pattern in GENERATED)]
-        yield from (Path(folder, name) for name in names)
+        yield from (path for name in names if (path := Path(folder, name)).is_file())  # a dangling link is none
 
 
 def imported(path: PurePosixPath, tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -3,6 +3,7 @@
 import os
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from sgif.engine import clip as clip_module
@@ -163,6 +166,10 @@ def test_gif_without_trailer_is_read_and_noted(read_gif: ReadGif) -> None:
     assert clip.notes == ("the GIF does not end with its trailer: it may be cut short",)
 
 
+def test_gif_comment_before_the_trailer_is_no_matter(read_gif: ReadGif) -> None:
+    assert read_gif(1, 1, GifFrame([[0]]), GifFrame([[1]]), trailer=b"\x21\xfe\0;").notes == ()
+
+
 def test_gif_cut_inside_a_frame_is_refused(tmp_path: Path) -> None:
     whole = gif_bytes(30, 30, [GifFrame([[i] * 30] * 30) for i in range(3)])
     (tmp_path / "cut.gif").write_bytes(whole[:-200])
@@ -193,7 +200,7 @@ def test_alpha_of_apng_and_webp_is_composited_and_noted(tmp_path: Path, kind: st
     file = save_animation(tmp_path / "clip", frames, kind, duration=[30, 40, 50], **options)
     clip = read_clip(file, background="black")
     weight = frames[..., 3:] / 255
-    torch.testing.assert_close(clip.frames.double(), torch.from_numpy(frames[..., :3] * weight), atol=1, rtol=0)
+    assert np.abs(clip.frames.numpy() - frames[..., :3] * weight).max() <= 1
     assert clip.frame_ms == (30, 40, 50)
     assert clip.notes == ("alpha composited over black",)
 
@@ -422,6 +429,19 @@ def test_what_is_no_clip_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.gif").write_bytes(content)
     with pytest.raises(ClipError, match=r"x\.gif cannot be read"):
         read_clip(tmp_path / "x.gif")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it finds, before it raises
+def test_damaged_animation_is_read_or_refused_as_no_clip(tmp_path: Path, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(["GIF", "PNG", "WEBP"]))
+    content = bytearray(save_animation(tmp_path / "x", noise(3, 8, 9, 3), kind, duration=50).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / "x").write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    with suppress(ClipError):
+        assert len(read_clip(tmp_path / "x").frames) >= 2
 
 
 def test_fifo_is_refused_without_waiting(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_gif_delays_add_up_to_the_clip(frame_ms: list[int]) -> None:
 # ---- Folder ----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_folder_of_png_keeps_any_clip_exactly(tmp_path: Path, data: st.DataObject) -> None:
     shape = data.draw(st.tuples(st.integers(2, 5), st.integers(1, 6), st.integers(1, 6), st.just(3)))
@@ -243,6 +243,7 @@ def test_webp_container_is_well_formed(tmp_path: Path) -> None:
         ("a.gif", scene()[:0], 50, None, "expected frames uint8"),
         ("a.gif", scene(), [50, 50], None, "expected 6 durations of at least 1 ms"),
         ("a.gif", scene(), 0, None, "expected 6 durations of at least 1 ms"),
+        ("none/a.gif", scene(), 50, None, "none does not exist: create it first"),
         ("", scene(), 50, "gif", "is a folder: give a file name"),
     ],
 )

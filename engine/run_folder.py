@@ -1,0 +1,90 @@
+"""What training does to a run folder besides its scales: begin it, refuse a foreign one, keep its log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .clip import Clip, frames_from_tensor
+from .config import TrainConfig
+from .noise import draw_fixed_noise
+from .pyramid import build_pyramid, fit_size, plan_scales
+from .runs import SCHEMA, Run
+from .storage import RunError, write_bytes, write_json, write_tensors
+
+# Settings that another session of the same run may change: they decide where and how often, not what is learned.
+FREE_SETTINGS = frozenset({"device", "threads", "fuse", "checkpointing", "log_every", "save_seconds"})
+
+
+def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
+    """The run at `path`: a new folder, or the one there when it learns this clip with these settings.
+
+    Raises:
+        RunError: the folder holds something else; the message says what differs.
+    """
+    if (path / "config.json").exists():
+        run = Run(path)
+        _refuse_other(run, clip, config)
+        run.config = config
+        return run
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give another with -o")
+    height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
+    plans = plan_scales(height, width, len(clip.frame_ms), config)
+    path.mkdir(parents=True, exist_ok=True)
+    # config.json comes last: a folder that has it has everything.
+    finest = build_pyramid(clip.to_tensor(), [(height, width)])[0]
+    write_tensors(path / "clip.safetensors", {"frames": frames_from_tensor(finest)})
+    z_fixed = draw_fixed_noise(plans[0], len(clip.frame_ms), config.noise_shared, config.seed)
+    write_tensors(path / "z_fixed.safetensors", {"z_fixed": z_fixed})
+    write_json(path / "config.json", {
+        "schema": SCHEMA,
+        "versions": {"sgif": package_version("sgif"), "torch": torch.__version__},
+        "clip": {"source": clip.source, "digest": clip.digest(), "height": height, "width": width,
+                 "frame_ms": list(clip.frame_ms), "notes": list(clip.notes)},
+        "config": config.to_json(),
+    })
+    return Run(path)
+
+
+def package_version(name: str) -> str:
+    """The installed version of a package, "unknown" where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one JSON line to a log."""
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def keep_rows_before(path: Path, scale: int, iteration: int) -> None:
+    """Drop the rows of a log that training will write again, and a last line that a kill cut short."""
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if (row["scale"], row["iteration"]) <= (scale, iteration):
+            kept.append(line + "\n")
+    write_bytes(path, "".join(kept).encode())
+
+
+def _refuse_other(run: Run, clip: Clip, config: TrainConfig) -> None:
+    if run.record["clip"].get("digest") != clip.digest():
+        raise RunError(f"{run.path} learns another clip ({run.source}); give another folder with -o")
+    old, new = run.config.to_json(), config.to_json()
+    differing = [f"{name} {old[name]} there, {new[name]} now" for name in old
+                 if name not in FREE_SETTINGS and old[name] != new[name]]
+    if differing:
+        raise RunError(f"{run.path} was begun with other settings ({'; '.join(differing)}); give those again, or "
+                       "another folder with -o")

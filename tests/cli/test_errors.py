@@ -1,0 +1,98 @@
+import errno
+import os
+
+import pytest
+import torch
+
+from sgif import engine
+from sgif.cli.main import main
+from sgif.engine import ClipError, ConfigError, RunError
+
+
+def raising(error):
+    def fails(*args, **settings):
+        raise error
+    return fails
+
+
+def outcome(capsys, *words):
+    code = main(list(words))
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "sentence"), [
+    (ClipError("a.gif has only one frame: give a clip"), "a.gif has only one frame: give a clip"),
+    (ConfigError("device 'cuda:7' is not there"), "device 'cuda:7' is not there"),
+    (RunError("runs/a is not a run folder"), "runs/a is not a run folder"),
+    (RunError("two\nlines"), "two lines"),
+    (ValueError("frames is 3, expected 4"), "frames is 3, expected 4"),
+    (PermissionError(errno.EACCES, "Permission denied", "runs/a"), "permission denied: runs/a"),
+    (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a.gif/b"), "not a directory: a.gif/b"),
+    (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"),
+     "no space left on the disk: runs/a/x; make room and run the same command again"),
+    (OSError(errno.EDQUOT, "Quota exceeded"), "no space left on the disk; make room and run the same command again"),
+    (MemoryError(), "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size"),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+     "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size"),
+], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None)
+def test_what_a_user_can_mend_is_one_sentence_and_exit_code_2(error, sentence, fake_train, capsys):
+    fake_train(raising(error))
+    assert outcome(capsys, "train", "a.gif", "--quiet") == (2, f"sgif: {sentence}\n")
+
+
+def test_a_bug_says_that_it_is_one_and_where_to_look(fake_train, capsys):
+    fake_train(raising(KeyError("rec")))
+    code, said = outcome(capsys, "train", "a.gif", "--quiet")
+    assert (code, said) == (1, "sgif: this is a bug: KeyError: 'rec' (--debug shows where)\n")
+
+
+def test_debug_lets_the_traceback_through(fake_train):
+    fake_train(raising(RunError("damaged")))
+    with pytest.raises(RunError, match="damaged"):
+        main(["train", "a.gif", "--quiet", "--debug"])
+
+
+@pytest.mark.parametrize("words", [
+    ("train", "there_is_no.gif"),
+    ("train", "there_is_no.gif", "--max-size", "4"),
+    ("train", "there_is_no.gif", "--frames-per-step", "2:4"),
+    ("train", "there_is_no.gif", "--background", "nothing"),
+    ("sample", "there_is_no_run"),
+    ("info", "there_is_no_run"),
+], ids=" ".join)
+def test_the_engine_s_own_refusals_are_one_line(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, said = outcome(capsys, *words)
+    assert code == 2
+    assert said.startswith("sgif: ")
+    assert len(said.splitlines()) == 1
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
+
+
+@pytest.mark.parametrize("words", [
+    (), ("paint",), ("train",), ("train", "a.gif", "--iterations", "many"), ("train", "a.gif", "--iter", "5"),
+    ("train", "a.gif", "--crop", "1,2"), ("sample",), ("sample", "run", "-n", "0"),
+    ("sample", "run", "--format", "bmp"), ("sample", "run", "--size", "9x9", "--scale", "2"), ("info", "run", "extra"),
+], ids=" ".join)
+def test_a_usage_error_is_one_line_and_exit_code_2(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(list(words))
+    said = capsys.readouterr().err
+    assert said.startswith("sgif")
+    assert len(said.splitlines()) == 1
+    assert "--help" in said
+
+
+def test_a_reader_that_leaves_early_is_no_error(fake_run, monkeypatch, capfd):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as closed:
+        monkeypatch.setattr("sys.stdout", closed)
+        assert main(["info", "run", "--json"]) == 141
+    assert capfd.readouterr().err == ""
+
+
+def test_an_interrupt_outside_training_ends_quietly(fake_run, monkeypatch, capsys):
+    monkeypatch.setattr(engine, "load_run", raising(KeyboardInterrupt()))
+    assert outcome(capsys, "info", "run") == (130, "")

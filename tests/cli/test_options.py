@@ -1,0 +1,102 @@
+import argparse
+import dataclasses
+import shlex
+
+import pytest
+
+from sgif.cli.options import (
+    FIELDS,
+    add_setting_options,
+    as_typed,
+    changed_options,
+    config_from,
+    option_name,
+    presets_table,
+)
+from sgif.engine.config import CHOICES, PRESETS, ConfigError, TrainConfig, preset_config
+
+# A value other than any preset's for each setting, as typed and as meant.
+OTHER = {
+    "preset": ("fast", "fast"), "seed": ("7", 7), "device": ("cpu", "cpu"), "threads": ("3", 3), "amp": (None, True),
+    "checkpointing": (None, True), "fuse": (None, False), "max_size_px": ("99", 99), "min_size_px": ("31", 31),
+    "scale_factor": ("1.5", 1.5), "num_3d_scales": ("all", -1), "separable": ("dense", "dense"), "width": ("9", 9),
+    "max_width": ("77", 77), "padding": ("once", "once"), "noise_gain": ("0.3", 0.3), "image_weight": ("2", 2.0),
+    "video_weight": ("3.5", 3.5), "rec_weight": ("125", 125.0), "stat_weight": ("1e-3", 1e-3), "gp_weight": ("1", 1.0),
+    "gp_norm": ("sample", "sample"), "iterations": ("11", 11), "d_steps": ("3", 3), "g_steps": ("3", 3),
+    "frames_per_step": ("5:4", (5, 4)), "lr": ("1e-4", 1e-4), "beta1": ("0", 0.0), "lr_drop_at": ("1", 1.0),
+    "lr_drop_factor": ("0.5", 0.5), "log_every": ("1", 1), "save_seconds": ("0", 0.0),
+}
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    add_setting_options(parser)
+    return parser.parse_args(words)
+
+
+def words_for(name):
+    typed, meant = OTHER[name]
+    if typed is None:
+        return [option_name(name) if meant else option_name(name).replace("--", "--no-")]
+    return [option_name(name), typed]
+
+
+def test_every_setting_is_tried_here():
+    assert set(OTHER) == {field.name for field in dataclasses.fields(TrainConfig)}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_setting_has_an_option_that_sets_it_and_nothing_else(name):
+    config = config_from(parse(*words_for(name)), "paper")
+    expected = preset_config("fast") if name == "preset" else preset_config("paper", **{name: OTHER[name][1]})
+    assert config == expected
+
+
+def test_options_override_the_preset_wherever_they_stand():
+    args = parse("--iterations", "11", "--preset", "draft")
+    assert config_from(args, "paper") == preset_config("draft", iterations=11)
+
+
+def test_without_options_the_default_preset_stands():
+    assert config_from(parse(), "draft") == preset_config("draft")
+
+
+def test_units_are_in_the_metavar_and_not_in_the_name():
+    assert [option_name(name) for name in ("max_size_px", "num_3d_scales", "save_seconds")] == [
+        "--max-size", "--num-3d-scales", "--save-seconds"]
+
+
+def test_a_refused_setting_is_named_as_its_option():
+    with pytest.raises(ConfigError, match=r"^--max-size is 30, expected at least --min-size, 40$"):
+        config_from(parse("--max-size", "30", "--min-size", "40"), "paper")
+    with pytest.raises(ConfigError, match=r"^--width is 0, expected 1 to 1024$"):
+        config_from(parse("--width", "0"), "paper")
+
+
+def test_the_options_of_a_config_give_that_config_again():
+    everything = [word for name in OTHER for word in words_for(name)]
+    config = config_from(parse(*everything), "paper")
+    again = shlex.split(" ".join(changed_options(config)))
+    assert config_from(parse(*again), config.preset) == config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_alone_changes_no_options(preset):
+    assert changed_options(preset_config(preset)) == []
+
+
+def test_the_table_of_presets_shows_what_each_one_changes():
+    head, *rows = presets_table().splitlines()
+    assert head.split()[1:] == list(PRESETS)
+    for row in rows:
+        option, *shown = row.split()
+        name = next(name for name in FIELDS if option_name(name) == option)
+        assert shown == [as_typed(name, getattr(preset_config(preset), name)) for preset in PRESETS]
+    assert {row.split()[0] for row in rows} == {option_name(name) for changes in PRESETS.values() for name in changes}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_value_that_is_no_choice_is_a_usage_error(name, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse(option_name(name), "other")
+    assert "invalid choice: 'other'" in capsys.readouterr().err

@@ -1,0 +1,55 @@
+import pytest
+
+from sgif.cli.main import main
+from sgif.engine import read_clip
+
+
+def test_samples_are_files_named_by_seed_and_index(fake_run, capsys):
+    assert main(["sample", "run", "-n", "3", "--seed", "7"]) == 0
+    names = ["sample_seed7_000.gif", "sample_seed7_001.gif", "sample_seed7_002.gif"]
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [str(fake_run.path / "samples" / name) for name in names]
+    assert printed.err == ""
+    assert sorted(path.name for path in (fake_run.path / "samples").iterdir()) == names
+    assert [(call["seed"], call["first"]) for call in fake_run.calls] == [(7, 0), (7, 1), (7, 2)]
+
+
+def test_durations_are_the_clip_s_repeated_to_the_length(fake_run):
+    main(["sample", "run", "--frames", "6"])
+    clip = read_clip(fake_run.path / "samples" / "sample_seed0_000.gif")
+    assert clip.frame_ms == (100, 50, 70, 80, 100, 50)
+
+
+@pytest.mark.parametrize("form", ["gif", "mp4", "webp", "png"])
+def test_every_format_is_written_and_read_back(form, fake_run, tmp_path):
+    assert main(["sample", "run", "--format", form, "-o", str(tmp_path / "out"), "--size", "30x40"]) == 0
+    (written,) = (tmp_path / "out").iterdir()
+    assert written.name == ("sample_seed0_000" if form == "png" else f"sample_seed0_000.{form}")
+    assert tuple(read_clip(written).frames.shape) == (4, 30, 40, 3)
+
+
+@pytest.mark.parametrize(("words", "size"), [
+    ([], None), (["--size", "30x40"], (30, 40)), (["--scale", "2"], (102, 178)), (["--scale", "1.5x1"], (76, 89)),
+])
+def test_size_and_scale_arrive_as_height_and_width(words, size, fake_run):
+    main(["sample", "run", *words])
+    assert fake_run.calls[0]["size"] == size
+
+
+def test_the_other_options_arrive_as_asked(fake_run):
+    main(["sample", "run", "--start-scale", "1", "--device", "cpu"])
+    assert fake_run.calls == [{"first": 0, "size": None, "frames": None, "start_scale": 1, "seed": 0, "device": "cpu"}]
+
+
+def test_a_partial_run_samples_at_the_scale_it_has_and_says_so(fake_run, capsys):
+    fake_run.scales_done = 2
+    main(["sample", "run", "--scale", "2"])
+    assert capsys.readouterr().err == "2 of 3 scales are trained: samples are 34x56\n"
+    assert fake_run.calls[0]["size"] == (68, 112)
+
+
+def test_the_reconstruction_is_written_beside_the_samples(fake_run, capsys):
+    main(["sample", "run", "--reconstruct"])
+    path = fake_run.path / "samples" / "reconstruction.gif"
+    assert capsys.readouterr().out.splitlines()[-1] == str(path)
+    assert read_clip(path).frames.min() == 255

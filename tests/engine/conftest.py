@@ -1,0 +1,90 @@
+"""A small moving clip, tiny settings, and a run trained once for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sgif.engine.clip import Clip
+from sgif.engine.config import TrainConfig
+from sgif.engine.events import Event
+from sgif.engine.noise import noise_amplitude
+from sgif.engine.pyramid import ScalePlan
+from sgif.engine.runs import Run
+from sgif.engine.sampling import reconstruct
+from sgif.engine.step import ScaleData, ScaleTrainer
+from sgif.engine.trainer import train
+
+FRAMES, HEIGHT, WIDTH = 6, 12, 16
+CPU = torch.device("cpu")
+
+# Three scales, 8x11 and 10x13 in 3D and 12x16 in 2D; every figure that a test counts with is given here.
+TINY: dict[str, Any] = {
+    "device": "cpu", "threads": 1, "fuse": False, "seed": 0, "min_size_px": 8, "scale_factor": 1.3, "num_3d_scales": 2,
+    "width": 4, "max_width": 8, "iterations": 6, "d_steps": 1, "g_steps": 1, "frames_per_step": (4, 3), "lr": 5e-4,
+    "lr_drop_at": 0.8, "lr_drop_factor": 0.1, "log_every": 2, "save_seconds": 1000.0,
+}
+
+
+def moving_frames(frames: int = FRAMES, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
+    """uint8 [T, H, W, 3]: waves that travel, one per colour, in directions of their own."""
+    t, y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (frames, height, width)), indexing="ij")
+    waves = (torch.sin(0.5 * x + t), torch.cos(0.4 * y - 0.7 * t), torch.sin(0.3 * (x + y) - 1.3 * t))
+    return (127.5 + 100 * torch.stack(waves, -1)).round().to(torch.uint8)
+
+
+def make_clip(frames: int = FRAMES, height: int = HEIGHT, width: int = WIDTH) -> Clip:
+    return Clip(frames=moving_frames(frames, height, width), frame_ms=(80,) * frames, source="waves")
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A finished run and what training told about it."""
+
+    run: Run
+    events: list[Event]
+
+
+@pytest.fixture(scope="session")
+def clip() -> Clip:
+    return make_clip()
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., TrainConfig]:
+    """The settings of `TINY` with changes."""
+    return lambda **changes: TrainConfig(**{**TINY, **changes})
+
+
+@pytest.fixture
+def make_plan() -> Callable[..., ScalePlan]:
+    """A scale's plan with changes."""
+    default = {"index": 1, "height": 9, "width": 11, "kind": "3D", "channels": 4, "frames_per_step": 3}
+    return lambda **changes: ScalePlan(**{**default, **changes})
+
+
+@pytest.fixture(scope="session")
+def tiny_run(clip: Clip, tiny_config: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """Trained without a break. Tests that change its files copy it first."""
+    events: list[Event] = []
+    return TinyRun(train(clip, tmp_path_factory.mktemp("tiny") / "run", tiny_config(), on_event=events.append), events)
+
+
+@pytest.fixture
+def make_trainer(tiny_run: TinyRun, tiny_config: Callable[..., TrainConfig]) -> Callable[..., ScaleTrainer]:
+    """A trainer of one scale of the tiny run, above its trained scales, with changed settings."""
+    def make(scale: int, **changes: Any) -> ScaleTrainer:
+        run = tiny_run.run
+        coarser = run.stages(CPU, scale)
+        real, reconstruction, noise_amp = run.real[scale], None, 1.0
+        if coarser:
+            reconstruction = reconstruct(coarser, run.z_fixed, CPU)
+            noise_amp = noise_amplitude(reconstruction, real, 0.1)
+        data = ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=run.z_fixed, noise_amp=noise_amp)
+        return ScaleTrainer(run.plans[scale], tiny_config(**changes), coarser, data, CPU)
+    return make

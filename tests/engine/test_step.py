@@ -1,0 +1,414 @@
+"""One training step beside a plain one in float64, and what a step may and may not touch."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import batch_norm, interpolate, leaky_relu, pad
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sgif.engine import step
+from sgif.engine.critics import Critic
+from sgif.engine.generator import NUM_CONVS, Generator
+from sgif.engine.layers import Conv
+from sgif.engine.step import Losses, ScaleData, ScaleTrainer
+
+MakeTrainer = Callable[..., ScaleTrainer]
+Weights = dict[str, Tensor]
+
+# Figures that none of the presets has, so that each is seen to be used where it belongs.
+WEIGHTS = {"image_weight": 1.3, "video_weight": 4.1, "rec_weight": 17.0, "stat_weight": 2.9, "gp_weight": 0.37}
+
+
+# ---- the same step in plain torch ------------------------------------------------------------------------------------
+
+
+def surrounded(x: Tensor, space: str, time: str) -> Tensor:
+    """`x` with one more value at both ends of its axes, one axis after the other."""
+    for axis, mode in enumerate((space, space, *([time] if x.dim() == 5 else []))):
+        if mode == "zeros":
+            x = pad(x, (0, 0) * axis + (1, 1))
+        elif mode != "none":
+            dim, size = x.dim() - 1 - axis, x.shape[x.dim() - 1 - axis]
+            low, high = (0, size - 1) if mode == "replicate" else (1, size - 2)
+            x = torch.cat((x.narrow(dim, low, 1), x, x.narrow(dim, high, 1)), dim)
+    return x
+
+
+def convolved(x: Tensor, conv: Conv, weights: Weights) -> Tensor:
+    if conv.kind == "r2plus1d":
+        x = torch.conv3d(surrounded(x, conv.pad_space, "none"), weights["spatial"])
+        return torch.conv3d(surrounded(x, "none", conv.pad_time), weights["temporal"])
+    x = surrounded(x, conv.pad_space, conv.pad_time)
+    if conv.kind == "depthwise":
+        x = torch.conv3d(x, weights["spatial"][:, None, None], groups=x.shape[1])
+        x = torch.conv3d(x, weights["temporal"][:, None, :, None, None], groups=x.shape[1])
+        return torch.conv3d(x, weights["pointwise"][:, :, None, None, None])
+    return (torch.conv2d if conv.kind == "2d" else torch.conv3d)(x, weights["weight"])
+
+
+def below(weights: Weights, prefix: str) -> Weights:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def plain_blocks(network: Generator | Critic, weights: Weights, x: Tensor) -> Tensor:
+    for n, block in enumerate(network.blocks):
+        x = convolved(x, block.conv, below(weights, f"blocks.{n}.conv."))
+        gamma, beta = weights[f"blocks.{n}.gamma"], weights[f"blocks.{n}.beta"]
+        x = leaky_relu(batch_norm(x, None, None, gamma, beta, training=True), 0.2)
+    return convolved(x, network.tail, below(weights, "tail."))
+
+
+def plain_residual(generator: Generator, weights: Weights, x: Tensor) -> Tensor:
+    x = pad(x, (NUM_CONVS,) * 4) if generator.pad_once else x
+    if generator.is_3d:
+        return plain_blocks(generator, weights, x) + weights["tail_bias"].view(3, 1, 1, 1)
+    last = x.shape[2] - 1
+    frames = [torch.cat((x[:, :, max(t - 1, 0)], x[:, :, t], x[:, :, min(t + 1, last)]), 1) for t in range(last + 1)]
+    # the order of the frames is free: a norm sees all of them
+    out = plain_blocks(generator, weights, torch.cat(frames)) + weights["tail_bias"].view(3, 1, 1)
+    return torch.stack(out.chunk(last + 1), 2)
+
+
+def frames_of(clip: Tensor) -> Tensor:
+    return torch.cat(clip.unbind(2))
+
+
+def plain_penalty(critic: Critic, weights: Weights, real: Tensor, fake: Tensor, mix: Tensor, norm: str) -> Tensor:
+    x = (mix * real + (1 - mix) * fake).detach().requires_grad_()
+    gradient, = torch.autograd.grad(plain_blocks(critic, weights, x).sum(), x, create_graph=True)
+    length = gradient.norm(dim=1) if norm == "voxel" else gradient.flatten(1).norm(dim=1)
+    return ((length - 1) ** 2).mean()
+
+
+def plain_color_loss(fake: Tensor, real: Tensor) -> Tensor:
+    distances = []
+    for t in range(fake.shape[2]):
+        pixels = [clip[0, :, t].flatten(1) for clip in (fake, real)]
+        means, covs = [p.mean(1) for p in pixels], [torch.cov(p, correction=0) for p in pixels]
+        distances.append((means[0] - means[1]).norm() + (covs[0] - covs[1]).norm())
+    return torch.stack(distances).mean()
+
+
+def doubles(network: torch.nn.Module) -> Weights:
+    return {name: p.detach().double().requires_grad_() for name, p in network.named_parameters()}
+
+
+def plain_gradients(total: Tensor, weights: Weights) -> Weights:
+    gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True, retain_graph=True)
+    return {name: torch.zeros_like(w) if g is None else g for (name, w), g in zip(weights.items(), gradients,
+                                                                                 strict=True)}
+
+
+def assert_gradients_match(network: torch.nn.Module, expected: Weights, label: str) -> None:
+    largest = max(float(g.abs().max()) for g in expected.values())
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, f"{label} {name}"
+        error = float((parameter.grad.double() - expected[name]).abs().max())
+        # float32 through five layers and two derivatives: 1e-5 measured
+        assert error <= 2e-4 * float(expected[name].abs().max()) + 2e-6 * largest, f"{label} {name}: {error}"
+
+
+class Recorded:
+    """What a step drew and computed on its way."""
+
+    def __init__(self, trainer: ScaleTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.mixes: dict[str, Tensor] = {}
+        self.before = {name: doubles(network) for name, network in trainer.networks.items()}
+        self.critic_gradients: dict[str, Weights] = {}
+        uniform, draw = step.uniform, trainer.draw
+
+        def recording_uniform(shape: tuple[int, ...], seed: int, *place: str | int, **options: Any) -> Tensor:
+            mix = uniform(shape, seed, *place, **options)
+            self.mixes[str(place[1])] = mix.double()
+            return mix
+
+        def recording_draw(iteration: int, k: int) -> step.Batch:
+            self.batch = draw(iteration, k)
+            return self.batch
+
+        monkeypatch.setattr(step, "uniform", recording_uniform)
+        monkeypatch.setattr(trainer, "draw", recording_draw)
+
+
+CASES = [(0, {}), (1, {"separable": "r2plus1d"}), (1, {"separable": "dense", "gp_norm": "sample"}), (2, {}),
+         (0, {"padding": "once"}), (2, {"padding": "reflect"}), (1, {"padding": "replicate", "checkpointing": True})]
+
+
+@pytest.mark.parametrize(("scale", "changes"), CASES, ids=str)
+def test_step_matches_plain_torch(scale: int, changes: dict[str, Any], make_trainer: MakeTrainer,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(scale, **WEIGHTS, **changes)
+    with torch.no_grad():
+        for network in trainer.networks.values():
+            for name, parameter in network.named_parameters():
+                if "gamma" in name or "beta" in name:
+                    parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
+    recorded = Recorded(trainer, monkeypatch)
+    losses = trainer.train_step(3)
+    config, batch = trainer.config, recorded.batch
+    real, generator = batch.real.double(), recorded.before["generator"]
+
+    clips = torch.tanh(plain_residual(trainer.generator, generator, batch.inputs.double()))
+    if batch.coarser is not None:
+        up = [interpolate(frame.double(), size=trainer.plan.size, mode="bilinear") for frame in batch.coarser.unbind(2)]
+        clips = clips + torch.stack(up, 2)
+    fake, reconstruction = clips[:1], clips[1:]
+
+    expected: dict[str, Tensor] = {}
+    inputs = {"image": (trainer.image_critic, frames_of(real), frames_of(fake.detach())),
+              "video": (trainer.video_critic, real, fake.detach())}
+    for name, (critic, real_x, fake_x) in inputs.items():
+        weights = recorded.before[f"{name}_critic"]
+        expected[f"D/{name}"] = plain_blocks(critic, weights, fake_x).mean() - plain_blocks(critic, weights,
+                                                                                            real_x).mean()
+        expected[f"D/{name}_gp"] = plain_penalty(critic, weights, real_x, fake_x, recorded.mixes[name], config.gp_norm)
+        total = expected[f"D/{name}"] + 0.37 * expected[f"D/{name}_gp"]
+        assert_gradients_match(critic, plain_gradients(total, weights), name)
+
+    # The generator meets the critics that have just learned.
+    expected |= {"G/image": -plain_blocks(trainer.image_critic, doubles(trainer.image_critic), frames_of(fake)).mean(),
+                 "G/video": -plain_blocks(trainer.video_critic, doubles(trainer.video_critic), fake).mean(),
+                 "G/rec": (reconstruction - real).abs().mean(), "G/stat": plain_color_loss(fake, real)}
+    total = 1.3 * expected["G/image"] + 4.1 * expected["G/video"] + 17 * expected["G/rec"] + 2.9 * expected["G/stat"]
+    assert_gradients_match(trainer.generator, plain_gradients(total, generator), "generator")
+
+    assert losses.keys() == expected.keys()
+    for name, value in expected.items():
+        assert losses[name].dtype == torch.float32
+        assert float(losses[name]) == pytest.approx(float(value.detach()), rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize("beta1", [0.5, 0.0])
+def test_optimizers_are_adam_with_the_given_beta(make_trainer: MakeTrainer, beta1: float) -> None:
+    trainer = make_trainer(1, beta1=beta1, lr=1e-3)
+    parameters = {f"{name}.{key}": p for name, network in trainer.networks.items()
+                  for key, p in network.named_parameters()}
+    first = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+    second = {name: value.clone() for name, value in first.items()}
+    expected = {name: p.detach().double() for name, p in parameters.items()}
+    for n in (1, 2, 3):
+        trainer.train_step(n)
+        for name, p in parameters.items():
+            assert p.grad is not None
+            first[name] = beta1 * first[name] + (1 - beta1) * p.grad.double()
+            second[name] = 0.999 * second[name] + 0.001 * p.grad.double() ** 2
+            step_size = first[name] / (1 - beta1**n) / ((second[name] / (1 - 0.999**n)).sqrt() + 1e-8)
+            expected[name] -= 1e-3 * step_size
+            torch.testing.assert_close(p.detach().double(), expected[name], rtol=1e-5, atol=2e-6, msg=name)
+
+
+# ---- schedule --------------------------------------------------------------------------------------------------------
+
+
+def rates(trainer: ScaleTrainer) -> list[float]:
+    return [group["lr"] for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]
+
+
+def test_learning_rate_drops_at_the_given_part_of_the_iterations(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(0, iterations=10, lr=1e-3, lr_drop_at=0.8, lr_drop_factor=0.1)
+    for iteration, expected in [(0, 1e-3), (7, 1e-3), (8, 1e-4), (9, 1e-4), (0, 1e-3)]:
+        trainer.train_step(iteration)
+        assert rates(trainer) == pytest.approx([expected] * 2)
+
+
+def test_learning_rate_never_drops_at_one(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(0, iterations=3, lr=1e-3, lr_drop_at=1.0)
+    trainer.train_step(2)
+    assert rates(trainer) == [1e-3] * 2
+
+
+def hooked(trainer: ScaleTrainer, hook: Callable[[str], None]) -> None:
+    """Call `hook` with an optimizer's name before it steps."""
+    for name, optimizer in trainer.optimizers.items():
+        optimizer.register_step_pre_hook(lambda *_, name=name: hook(name))
+
+
+@pytest.mark.parametrize(("d_steps", "g_steps"), [(1, 1), (3, 1), (1, 3), (2, 2)])
+def test_iteration_is_critic_steps_then_generator_steps(make_trainer: MakeTrainer, d_steps: int, g_steps: int) -> None:
+    trainer = make_trainer(1, d_steps=d_steps, g_steps=g_steps)
+    steps: list[str] = []
+    hooked(trainer, steps.append)
+    trainer.train_step(0)
+    assert steps == ["critics"] * d_steps + ["generator"] * g_steps
+
+
+def test_every_step_of_an_iteration_draws_for_itself_but_the_turn_from_critics_to_generator(
+        make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(1, d_steps=2, g_steps=3)
+    fakes: list[tuple[str, Tensor]] = []
+
+    def record(name: str, method: Callable[..., Losses]) -> None:
+        def recording(real: Tensor, clips: Tensor, *place: int) -> Losses:
+            fakes.append((name, clips[:1].detach()))
+            return method(real, clips, *place)
+        monkeypatch.setattr(trainer, name, recording)
+
+    record("critic_step", trainer.critic_step)
+    record("generator_step", trainer.generator_step)
+    trainer.train_step(0)
+    assert [name for name, _ in fakes] == ["critic_step"] * 2 + ["generator_step"] * 3
+    same = [torch.equal(a[1], b[1]) for a, b in pairwise(fakes)]
+    assert same == [False, True, False, False]
+
+
+# ---- windows ---------------------------------------------------------------------------------------------------------
+
+
+def numbered(clip: Tensor) -> Tensor:
+    """`clip` with every frame filled with its number."""
+    return torch.arange(float(clip.shape[2])).view(1, 1, -1, 1, 1).expand_as(clip).contiguous()
+
+
+@pytest.mark.parametrize("scale", [0, 1, 2])
+def test_real_clip_and_reconstruction_come_from_one_window_inside_the_clip(scale: int,
+                                                                          make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(scale)
+    data, frames, total = trainer.data, trainer.plan.frames_per_step, trainer.data.real.shape[2]
+    coarser = data.coarser_reconstruction
+    trainer.data = ScaleData(real=numbered(data.real), z_fixed=numbered(data.z_fixed), noise_amp=1.0,
+                             coarser_reconstruction=None if coarser is None else numbered(coarser))
+    firsts = set()
+    for iteration in range(60):
+        batch = trainer.draw(iteration, 0)
+        assert batch.real.shape == (1, 3, frames, *trainer.plan.size)
+        assert batch.inputs.shape == (2, 3, frames, *trainer.plan.size)
+        window = batch.real[0, 0, :, 0, 0]
+        first = int(window[0])
+        assert window.tolist() == list(range(first, first + frames))
+        torch.testing.assert_close(batch.inputs[1:], batch.real)  # interpolation rounds
+        firsts.add(first)
+    assert firsts == set(range(total - frames + 1))
+
+
+def test_whole_clip_is_the_window_when_it_is_short(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(0, frames_per_step=(4, 3))
+    trainer.data = ScaleData(real=trainer.data.real[:, :, :4], coarser_reconstruction=None,
+                             z_fixed=trainer.data.z_fixed[:, :, :4], noise_amp=1.0)
+    assert torch.equal(trainer.draw(5, 0).real, trainer.data.real)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_only_the_random_clip_gets_noise(scale: int, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(scale)
+    batch = trainer.draw(0, 0)
+    assert batch.coarser is not None
+    up = torch.stack([interpolate(frame, size=trainer.plan.size, mode="bilinear")
+                      for frame in batch.coarser.unbind(2)], 2)
+    noise = batch.inputs - up
+    assert noise[1].abs().max() < 1e-6
+    assert float(noise[0].std()) == pytest.approx(trainer.data.noise_amp, rel=0.15)
+    # 2D: one map for all frames
+    assert (noise[0] - noise[0, :, :1]).abs().max() < 1e-6 if scale == 2 else noise[0].std(1).mean() > 1e-3
+
+
+def test_draws_depend_on_the_iteration_and_not_on_what_was_drawn_before(make_trainer: MakeTrainer) -> None:
+    one, other = make_trainer(1), make_trainer(1)
+    for iteration in range(3):
+        other.draw(iteration, 0)
+    assert torch.equal(one.draw(3, 0).inputs, other.draw(3, 0).inputs)
+    assert not torch.equal(one.draw(3, 0).inputs[:1], one.draw(4, 0).inputs[:1])
+    assert not torch.equal(one.draw(3, 0).inputs[:1], one.draw(3, 1).inputs[:1])
+
+
+def test_weights_start_from_seed_and_scale_alone(make_trainer: MakeTrainer) -> None:
+    torch.manual_seed(1)
+    one = make_trainer(1)
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    same, other = make_trainer(1), make_trainer(1, seed=1)
+    assert torch.equal(state, torch.random.get_rng_state())
+    for name, network in one.networks.items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, same.networks[name].state_dict()[key])
+        weight = next(key for key in network.state_dict() if "conv" in key)
+        assert not torch.equal(network.state_dict()[weight], other.networks[name].state_dict()[weight])
+
+
+# ---- what a step touches ---------------------------------------------------------------------------------------------
+
+
+def without_gradient(*networks: torch.nn.Module) -> bool:
+    return all(p.grad is None for network in networks for p in network.parameters())
+
+
+def test_each_step_leaves_the_other_networks_without_gradient(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(1, d_steps=2, g_steps=2)
+    seen: list[str] = []
+
+    def check(name: str) -> None:
+        seen.append(name)
+        critics = (trainer.image_critic, trainer.video_critic)
+        assert without_gradient(*([trainer.generator] if name == "critics" else critics))
+        assert not without_gradient(*(critics if name == "critics" else [trainer.generator]))
+
+    hooked(trainer, check)
+    for optimizer in trainer.optimizers.values():  # so that a gradient found later was made later
+        optimizer.register_step_post_hook(lambda optimizer, *_: optimizer.zero_grad(set_to_none=True))
+    trainer.train_step(0)
+    trainer.train_step(1)
+    assert seen == ["critics", "critics", "generator", "generator"] * 2
+
+
+def test_coarser_scales_stay_frozen(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(2)
+    coarser = [stage.generator for stage in trainer.coarser]
+    assert len(coarser) == 2
+    before = [{name: value.clone() for name, value in generator.state_dict().items()} for generator in coarser]
+    trainer.train_step(0)
+    for generator, state in zip(coarser, before, strict=True):
+        assert without_gradient(generator)
+        assert not any(p.requires_grad for p in generator.parameters())
+        assert not generator.training
+        assert all(torch.equal(value, state[name]) for name, value in generator.state_dict().items())
+
+
+class NoReading(TorchDispatchMode):
+    """Refuses what makes the host wait for a value of the device."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "unique"):
+            raise AssertionError(f"a step reads a value back: {function}")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def no_host_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window comes from a generator of the host, which is no reading back."""
+    monkeypatch.setattr(step, "integer", lambda *_: 0)
+
+
+@pytest.mark.usefixtures("no_host_draw")
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("scale", [0, 1, 2])
+def test_step_reads_nothing_back_from_the_device(scale: int, amp: bool, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(scale, amp=amp, d_steps=2, g_steps=2)
+    with NoReading():
+        losses = trainer.train_step(0)
+    assert all(loss.dim() == 0 and not loss.requires_grad and loss.isfinite() for loss in losses.values())
+
+
+def test_reading_back_would_be_noticed() -> None:
+    with NoReading(), pytest.raises(AssertionError, match="reads a value back"):
+        float(torch.ones(()) + 1)
+
+
+def test_step_is_repeatable(make_trainer: MakeTrainer) -> None:
+    one, other = make_trainer(2), make_trainer(2)
+    for iteration in range(2):
+        a, b = one.train_step(iteration), other.train_step(iteration)
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_checkpointing_changes_no_bit_of_a_step(make_trainer: MakeTrainer) -> None:
+    kept, recomputed = make_trainer(1), make_trainer(1, checkpointing=True)
+    for iteration in range(2):
+        kept.train_step(iteration)
+        recomputed.train_step(iteration)
+    for name, network in kept.networks.items():
+        other = recomputed.networks[name].state_dict()
+        assert [key for key, value in network.state_dict().items() if not torch.equal(value, other[key])] == []
