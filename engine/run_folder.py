@@ -32,7 +32,7 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
         _refuse_other(run, clip, config)
         run.config = config
         return run
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and all(_is_beginning(file) for file in path.iterdir())):
         raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give another with -o")
     height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
     plans = plan_scales(height, width, len(clip.frame_ms), config)
@@ -77,6 +77,11 @@ def keep_rows_before(path: Path, scale: int, iteration: int) -> None:
         if (row["scale"], row["iteration"]) <= (scale, iteration):
             kept.append(line + "\n")
     write_bytes(path, "".join(kept).encode())
+
+
+def _is_beginning(file: Path) -> bool:
+    """Whether a run that was ended before it had its config.json may have left `file`."""
+    return any(file.match(pattern) for pattern in ("clip.safetensors", "z_fixed.safetensors", ".*.tmp"))
 
 
 def _refuse_other(run: Run, clip: Clip, config: TrainConfig) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .clip import Clip
-from .config import TrainConfig
+from .config import ConfigError, TrainConfig
 from .device import resolve_device
 from .generator import Generator
 from .noise import draw_noise
@@ -41,12 +41,15 @@ class Run:
         if not (self.path / "config.json").is_file():
             raise RunError(f"{self.path} is not a run folder (no config.json); expected one that 'sgif train' wrote")
         self.record: dict[str, Any] = _checked_record(read_json(self.path / "config.json"), self.path)
-        self.config = TrainConfig.from_json(self.record["config"])
         clip = self.record["clip"]
         self.source: str = clip["source"]
         self.frame_ms: tuple[int, ...] = tuple(clip["frame_ms"])
         self.num_frames = len(self.frame_ms)
-        self.plans = plan_scales(clip["height"], clip["width"], self.num_frames, self.config)
+        try:
+            self.config = TrainConfig.from_json(self.record["config"])
+            self.plans = plan_scales(clip["height"], clip["width"], self.num_frames, self.config)
+        except ConfigError as error:
+            raise RunError(f"{self.path / 'config.json'}: {error}") from None
         self.sizes = tuple(plan.size for plan in self.plans)
 
     def scale_dir(self, scale: int) -> Path:

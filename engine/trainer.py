@@ -59,6 +59,8 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
     run = open_or_create_run(Path(run_dir), clip, config)
     for leftover in run.path.glob("scale_*.partial"):
         shutil.rmtree(leftover)
+    for leftover in run.path.glob(".*.tmp"):  # a kill in the middle of a write leaves it
+        leftover.unlink()
     state = _read_state(run)
     unfused = _set_fusion(config, device) if run.scales_done < len(run.plans) else None
     tell(RunStarted(
@@ -94,8 +96,9 @@ def _read_state(run: Run) -> State | None:
     if not path.exists():
         return None
     tensors, place = read_tensors(path)
-    if any(type(place.get(name)) is not int for name in ("scale", "iteration")):
-        raise RunError(f"{path} does not say its scale and iteration: the run folder is damaged")
+    if any(type(place.get(name)) is not int for name in ("scale", "iteration")) \
+            or not 0 <= place["iteration"] < run.config.iterations:
+        raise RunError(f"{path} does not say its scale and iteration: the run folder is damaged, remove that file")
     # A kill between a finished scale's files and the removal of this one leaves the state of a scale that is done.
     return (tensors, place) if place["scale"] == run.scales_done else None
 

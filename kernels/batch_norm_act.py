@@ -22,6 +22,8 @@ A = E[a], V = E[v], P = E[a xh], Q = E[v xh], S = E[a v], D = S - V A - Q P, h =
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -62,11 +64,18 @@ def _wide(x):
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def _slope(y):
+    return torch.where(y > 0, y.new_ones(()), SLOPE)  # between two plain numbers it would be float32 for float64 too
+
+
 def _examples(tensors: int, groups: tuple[int, ...]):
-    """Canonical arguments: `tensors` of [groups, M, C], the statistics [groups, 1, C] and gamma, beta [C]."""
+    """Canonical arguments: `tensors` of [groups, M, C], the statistics [groups, 1, C] and gamma, beta [C].
+
+    Two M: beyond 4096 terms inductor sums in chunks and guards on it (torch 2.13).
+    """
     def build(device: torch.device, dtype: torch.dtype):
-        for count in groups:
-            rows = [torch.zeros(count, 4099, 32, device=device, dtype=dtype) for _ in range(tensors)]
+        for count, length in itertools.product(groups, (4099, 131)):
+            rows = [torch.zeros(count, length, 32, device=device, dtype=dtype) for _ in range(tensors)]
             stats = [torch.ones(count, 1, 32, device=device) for _ in range(2 if tensors > 1 else 0)]
             yield *rows, *stats, torch.ones(32, device=device), torch.zeros(32, device=device)
     return build
@@ -84,7 +93,7 @@ def _norm_forward(x, gamma, beta):
 def _norm_backward(dy, x, mean, var, gamma, beta):
     r = (var + EPS).rsqrt()
     xh = (_wide(x) - mean) * r
-    a = _wide(dy) * torch.where(gamma * xh + beta > 0, 1.0, SLOPE)
+    a = _wide(dy) * _slope(gamma * xh + beta)
     mean_a, mean_axh = a.mean(1, keepdim=True), (a * xh).mean(1, keepdim=True)
     dx = gamma * r * (a - mean_a - xh * mean_axh)
     rows = x.shape[1]
@@ -95,7 +104,7 @@ def _norm_backward(dy, x, mean, var, gamma, beta):
 def _norm_double_backward(v, dy, x, mean, var, gamma, beta):
     r = (var + EPS).rsqrt()
     xh = (_wide(x) - mean) * r
-    slope = torch.where(gamma * xh + beta > 0, 1.0, SLOPE)
+    slope = _slope(gamma * xh + beta)
     a, v = _wide(dy) * slope, _wide(v)
     mean_a, mean_v = a.mean(1, keepdim=True), v.mean(1, keepdim=True)
     mean_axh, mean_vxh = (a * xh).mean(1, keepdim=True), (v * xh).mean(1, keepdim=True)

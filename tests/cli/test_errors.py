@@ -84,6 +84,12 @@ def test_a_usage_error_is_one_line_and_exit_code_2(words, capsys):
     assert "--help" in said
 
 
+def test_an_unknown_option_points_to_its_command_s_help(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "a.gif", "--nope"])
+    assert capsys.readouterr().err == "sgif train: unrecognized arguments: --nope (help: sgif train --help)\n"
+
+
 def test_a_reader_that_leaves_early_is_no_error(fake_run, monkeypatch, capfd):
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,6 +1,7 @@
 import argparse
 import dataclasses
 import shlex
+import typing
 
 import pytest
 
@@ -13,19 +14,30 @@ from sgif.cli.options import (
     option_name,
     presets_table,
 )
-from sgif.engine.config import CHOICES, PRESETS, ConfigError, TrainConfig, preset_config
+from sgif.engine.config import BOUNDS, CHOICES, PRESETS, ConfigError, TrainConfig, preset_config
 
-# A value other than any preset's for each setting, as typed and as meant.
-OTHER = {
-    "preset": ("fast", "fast"), "seed": ("7", 7), "device": ("cpu", "cpu"), "threads": ("3", 3), "amp": (None, True),
-    "checkpointing": (None, True), "fuse": (None, False), "max_size_px": ("99", 99), "min_size_px": ("31", 31),
-    "scale_factor": ("1.5", 1.5), "num_3d_scales": ("all", -1), "separable": ("dense", "dense"), "width": ("9", 9),
-    "max_width": ("77", 77), "padding": ("once", "once"), "noise_gain": ("0.3", 0.3), "image_weight": ("2", 2.0),
-    "video_weight": ("3.5", 3.5), "rec_weight": ("125", 125.0), "stat_weight": ("1e-3", 1e-3), "gp_weight": ("1", 1.0),
-    "gp_norm": ("sample", "sample"), "iterations": ("11", 11), "d_steps": ("3", 3), "g_steps": ("3", 3),
-    "frames_per_step": ("5:4", (5, 4)), "lr": ("1e-4", 1e-4), "beta1": ("0", 0.0), "lr_drop_at": ("1", 1.0),
-    "lr_drop_factor": ("0.5", 0.5), "log_every": ("1", 1), "save_seconds": ("0", 0.0),
-}
+# Where a value is typed otherwise than it is meant, or its form is not plain from the default.
+SPECIAL = {"device": ("cpu", "cpu"), "num_3d_scales": ("all", -1), "frames_per_step": ("5:4", (5, 4))}
+LOWEST = {name: low for name, low, _ in BOUNDS}
+
+
+def other_value(name):
+    """A value that no preset gives this setting, as typed and as meant."""
+    default = FIELDS[name].default
+    if name in SPECIAL:
+        return SPECIAL[name]
+    if isinstance(default, bool):
+        return None, not default
+    if name in CHOICES:
+        value = next(choice for choice in typing.get_args(CHOICES[name]) if choice != default)
+    elif isinstance(default, int):
+        value = default + 1
+    else:
+        value = (default + LOWEST[name]) / 2 if default > LOWEST[name] else default + 0.5
+    return str(value), value
+
+
+OTHER = {name: other_value(name) for name in FIELDS}
 
 
 def parse(*words):
@@ -41,14 +53,15 @@ def words_for(name):
     return [option_name(name), typed]
 
 
-def test_every_setting_is_tried_here():
-    assert set(OTHER) == {field.name for field in dataclasses.fields(TrainConfig)}
+def test_no_two_settings_share_an_option():
+    assert len({option_name(field.name) for field in dataclasses.fields(TrainConfig)}) == len(OTHER)
 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_every_setting_has_an_option_that_sets_it_and_nothing_else(name):
     config = config_from(parse(*words_for(name)), "paper")
-    expected = preset_config("fast") if name == "preset" else preset_config("paper", **{name: OTHER[name][1]})
+    value = OTHER[name][1]
+    expected = preset_config(value) if name == "preset" else preset_config("paper", **{name: value})
     assert config == expected
 
 
