@@ -123,27 +123,29 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 def commit() -> str:
     """The commit of these sources, with "+changes" when tracked files differ from it; "unknown" outside git."""
     root = Path(__file__).resolve().parents[1]
-    git = ["git", "--no-optional-locks", "-C", str(root)]
+
+    def git(*words: str) -> str:
+        command = ["git", "--no-optional-locks", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    if not (root / ".git").exists():  # installed: a repository around it would be another one
+        return "unknown"
     try:
-        if not (root / ".git").exists():
-            return "unknown"
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True,
-                                 check=True)
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+changes" if changed.stdout else "")
 
 
 def markdown_table(result: Result) -> str:
     """The README's table: a row per scale, the sum, and the conditions under it."""
-    lines = ["| scale | height x width | generator | iterations | iterations/s (p20-p80) | minutes | reconstruction, dB |",
-             "|--:|--:|:--|--:|--:|--:|--:|"]
+    titles = ("scale", "height x width", "generator", "iterations", "iterations/s (p20-p80)", "minutes", "PSNR, dB")
+    lines = [f"| {' | '.join(titles)} |", "|--:|--:|:--|--:|--:|--:|--:|"]
     for scale in result["scales"]:
         rate = scale["iterations_per_second"]
-        lines.append(f"| {scale['scale']} | {scale['height']}x{scale['width']} | {scale['kind']} | {scale['iterations']} "
-                     f"| {rate['median']:.3g} ({rate['p20']:.3g}-{rate['p80']:.3g}) | {scale['seconds'] / 60:.1f} "
-                     f"| {scale['rec_psnr_db']:.1f} |")
+        cells = (scale["scale"], f"{scale['height']}x{scale['width']}", scale["kind"], scale["iterations"],
+                 f"{rate['median']:.3g} ({rate['p20']:.3g}-{rate['p80']:.3g})", f"{scale['seconds'] / 60:.1f}",
+                 f"{scale['rec_psnr_db']:.1f}")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     totals = result["totals"]
     lines.append(f"| all | | | {totals['iterations']} | | {totals['seconds'] / 60:.1f} | |")
     return "\n".join([*lines, "", conditions(result)])
@@ -157,10 +159,11 @@ def conditions(result: Result) -> str:
     precision = "bfloat16" if result["config"]["amp"] else "float32"
     commit, _, changes = result["commit"].partition("+")
     commit = commit[:10] + (f" with {changes}" if changes else "")
-    return (f"`{result['command']}`, preset `{result['config']['preset']}`, seed {result['config']['seed']}, {precision}. "
+    config = result["config"]
+    return (f"`{result['command']}`, preset `{config['preset']}`, seed {config['seed']}, {precision}. "
             f"Clip: `{clip['source']}`, {clip['frames']} frames of {clip['height']}x{clip['width']}. "
             f"A new clip of that size takes {sample['median']:.2g} s (p20-p80 {sample['p20']:.2g}-{sample['p80']:.2g}, "
-            f"{REPEATS} samples); peak memory of the training process {result['totals']['peak_bytes'] / 2**30:.2g} GiB. "
+            f"{REPEATS} samples); peak memory of training {result['totals']['peak_bytes'] / 2**30:.2g} GiB. "
             f"{machine}; sgif {versions['sgif']}, torch {versions['torch']}, Python {versions['python']}; "
             f"commit {commit}.")
 

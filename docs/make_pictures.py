@@ -5,7 +5,7 @@
 demo.gif    the training clip and three samples in a square
 sizes.gif   three samples of other shapes, twice as long as the clip: two wide ones, one tall one
 
-The samples are the first ones of the seed, not chosen ones. Pictures are enlarged evenly as far as the file's size allows.
+The samples are the first ones of the seed, not chosen ones. Pictures are enlarged as far as the file's size allows.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def stack(pictures: Sequence[Tensor], dim: int) -> Tensor:
 
 
 def write_small(path: Path, picture: Picture, frame_ms: Sequence[int]) -> float:
-    """Write the picture at a zoom from 1 to MAX_ZOOM, as large as MAX_WIDTH_PX and MAX_BYTES allow. Returns the zoom."""
+    """Write the picture at a zoom from 1 to MAX_ZOOM, as large as MAX_WIDTH_PX and MAX_BYTES allow; return it."""
     zoom = min(MAX_ZOOM, max(1.0, MAX_WIDTH_PX / picture(1.0).shape[2]))
     while True:
         frames = picture(zoom)

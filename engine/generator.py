@@ -12,7 +12,7 @@ from .layers import Conv, ConvKind, ConvNormAct
 from .pyramid import ScalePlan
 
 TAIL_GAIN = 0.1  # a new generator starts near a residual of zero: it adds to the coarser clip, it does not cover it
-PAD_TIME: PadMode = "replicate"  # zeros left the first and last frames grey
+PAD_TIME: PadMode = "replicate"  # zeros left the first and the last frames grey
 NUM_CONVS = 5  # head, three body, tail; filter 3, so the receptive field reaches 5 pixels each way
 
 

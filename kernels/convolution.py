@@ -89,7 +89,8 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, pad_sp
         space, padding[-2:] = "none", [1, 1]
     if time == "zeros":
         time, padding[0] = "none", 1
-    y: Tensor = ConvolutionFunction.apply(pad_clip(x, space, time), weight, tuple(padding))
+    with torch.autocast(x.device.type, enabled=False):  # which would pad in float32
+        y: Tensor = ConvolutionFunction.apply(pad_clip(x, space, time), weight, tuple(padding))
     return y if bias is None else y + bias.to(dtype).view(1, -1, *[1] * (x.dim() - 2))
 
 
