@@ -123,7 +123,8 @@ class ScaleTrainer:
             return Batch(real=window(self.data.real), coarser=coarser, inputs=inputs)
 
     def _noise(self, plan: ScalePlan, *place: str | int) -> Tensor:
-        return draw_noise(plan, self.plan.frames_per_step, plan.size, self.config.noise_shared, self.config.seed, *place,
+        config = self.config
+        return draw_noise(plan, self.plan.frames_per_step, plan.size, config.noise_shared, config.seed, *place,
                           device=self.device)
 
     def generate(self, batch: Batch) -> Tensor:
