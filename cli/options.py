@@ -87,7 +87,7 @@ def presets_table() -> str:
     rows = [("presets:", *PRESETS)]
     rows += [("  " + option_name(name), *(as_typed(name, getattr(config, name)) for config in configs))
              for name in FIELDS if name in BY_PRESET]
-    return "\n".join(f"{option:<24}" + "".join(f"{value:>7}" for value in values) for option, *values in rows)
+    return "\n".join(f"{option:<24}" + "".join(f"{value:>11}" for value in values) for option, *values in rows)
 
 
 def _default_text(name: str) -> str:
