@@ -49,7 +49,7 @@ class TrainConfig:
     separable: Separable = setting("depthwise", "form of the 3D generators' convolutions", group="model")
     width: int = setting(32, "channels of the coarsest scales, doubled every four scales", group="model", metavar="C")
     max_width: int = setting(128, "most channels of any scale", group="model", metavar="C")
-    padding: Padding = setting("replicate", "the generators' padding in space: at every layer, or zeros once at the "
+    padding: Padding = setting("reflect", "the generators' padding in space: at every layer, or zeros once at the "
                                "input", group="model")
     noise_shared: float = setting(0.0, "part of the variance of the 3D scales' noise that all frames share",
                                   group="model", metavar="X")
@@ -136,7 +136,7 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a
 # GPU and minutes, not yet measured on one. `draft`: a watchable result on a 2-core CPU in minutes; its 3D generators
 # are dense, since on a CPU they cost what separable ones cost and learn faster.
-_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise_shared": 0.9, "lr": 2e-3, "rec_weight": 10.0}
+_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise_shared": 0.5, "lr": 2e-3, "rec_weight": 10.0}
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "paper": {},
     "fast": {**_QUICK, "iterations": 2000},
