@@ -140,7 +140,7 @@ _QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise_shared": 0.5, "lr": 2e-3,
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "paper": {},
     "fast": {**_QUICK, "iterations": 2000},
-    "draft": {**_QUICK, "iterations": 250, "max_size_px": 112, "width": 16, "max_width": 16, "separable": "dense",
+    "draft": {**_QUICK, "iterations": 200, "max_size_px": 112, "width": 16, "max_width": 16, "separable": "dense",
               "frames_per_step": (8, 4)},
 }
 

@@ -45,7 +45,8 @@ def scale_sizes(height: int, width: int, min_size_px: int, scale_factor: float) 
         return [(height, width)]
     steps = math.ceil(math.log(short / min_size_px) / math.log(scale_factor) - 1e-9)
     ratio = (short / min_size_px) ** (1 / steps)
-    return [(round(height / ratio**k), round(width / ratio**k)) for k in range(steps, -1, -1)]
+    sizes = [(round(height / ratio**k), round(width / ratio**k)) for k in range(steps, -1, -1)]
+    return list(dict.fromkeys(sizes))  # factors near 1 give the same size twice
 
 
 def frames_schedule(num_scales: int, num_frames: int, frames_per_step: tuple[int, int]) -> list[int]:

@@ -123,8 +123,9 @@ class Run:
         frames = self.num_frames if frames is None else frames
         trained = stages[-1].plan.size
         height, width = trained if size is None else size
-        if min(height, width, frames, n) < 1:
-            raise ValueError(f"{n} samples of {frames} frames of {height}x{width}: expected at least 1 of each")
+        if min(frames, n) < 1 or min(height, width) < 2:
+            raise ValueError(f"{n} samples of {frames} frames of {height}x{width}: expected at least one sample, one "
+                             "frame and 2x2 pixels")
         if start_scale and frames != self.num_frames:
             raise ValueError(f"frames is {frames} with start_scale {start_scale}: the clip enters there, so expected "
                              f"its own {self.num_frames} frames")

@@ -68,8 +68,8 @@ def run_scales(stages: Sequence[TrainedScale], coarser: Tensor | None, noise: No
 
 
 def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """(height, width) times (height factor, width factor), rounded, at least one pixel."""
-    return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
+    """(height, width) times (height factor, width factor), rounded; at least two pixels, which a mirror needs."""
+    return max(2, round(size[0] * scale[0])), max(2, round(size[1] * scale[1]))
 
 
 def reconstruct(stages: list[TrainedScale], z_fixed: Tensor, device: torch.device) -> Tensor:
