@@ -178,7 +178,7 @@ class ScaleSession:
             "scale": self.scale, "iteration": self.iteration, "losses": losses,
             "phase_seconds": self.trainer.clock.take(), **rates, "peak_bytes": peak})
         left = (self.config.iterations - self.iteration) * seconds_per_iteration
-        # An iteration costs as much per voxel, and as much again as 4000 voxels for its launches (16 channels, 2 cores).
+        # An iteration costs its voxels, and as much again as 4000 of them for its launches (16 channels, 2 cores).
         cost = [(4000 + plan.height * plan.width * plan.frames_per_step) * plan.channels for plan in self.run.plans]
         later = sum(cost[self.scale + 1:]) / cost[self.scale] * self.config.iterations * seconds_per_iteration
         self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses, **rates,
