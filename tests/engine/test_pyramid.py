@@ -146,3 +146,7 @@ def test_tiny_settings_give_three_scales_of_both_kinds(tiny_config: Callable[...
     plans = plan_scales(12, 16, 6, tiny_config())
     assert [(plan.size, plan.kind, plan.frames_per_step) for plan in plans] == [
         ((8, 11), "3D", 4), ((10, 13), "3D", 4), ((12, 16), "2D", 3)]
+
+
+def test_no_size_comes_twice_for_a_factor_near_one() -> None:
+    assert scale_sizes(9, 9, 8, 1.05) == [(8, 8), (9, 9)]

@@ -71,9 +71,9 @@ def test_a_single_coarser_frame_stands_for_all(run: Run) -> None:
                                run_scale(stage, still, noise, 9, stage.plan.size, CPU, chunk_frames=4))
 
 
-def test_sizes_are_scaled_and_keep_a_pixel() -> None:
+def test_sizes_are_scaled_and_keep_two_pixels() -> None:
     assert scaled_size((12, 16), (1.5, 0.5)) == (18, 8)
-    assert scaled_size((12, 16), (0.01, 1.0)) == (1, 16)
+    assert scaled_size((12, 16), (0.01, 1.0)) == (2, 16)
 
 
 def test_no_stages_leave_the_clip_as_it_is(run: Run) -> None:
@@ -114,7 +114,7 @@ def test_sample_runs_the_scales_in_turn(run: Run) -> None:
     torch.testing.assert_close(run.sample(1, seed=5, first=1), clip.clamp(-1, 1), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(12, 16), (24, 20), (9, 40), (1, 1)], ids=str)
+@pytest.mark.parametrize("size", [(12, 16), (24, 20), (9, 40), (2, 2)], ids=str)
 @pytest.mark.parametrize("frames", [1, 2, 6, 19])
 def test_samples_have_any_size_and_length(run: Run, size: tuple[int, int], frames: int) -> None:
     sample = run.sample(2, size=size, frames=frames)
@@ -158,9 +158,10 @@ def test_start_scale_with_another_number_of_frames_is_refused(run: Run) -> None:
     assert run.sample(1, start_scale=1, frames=FRAMES).shape[2] == FRAMES
 
 
-@pytest.mark.parametrize("asked", [{"n": 0}, {"n": -1}, {"frames": 0}, {"size": (0, 16)}, {"size": (12, -3)}], ids=str)
+@pytest.mark.parametrize("asked", [{"n": 0}, {"n": -1}, {"frames": 0}, {"size": (0, 16)}, {"size": (12, -3)},
+                                   {"size": (1, 16)}], ids=str)
 def test_samples_of_nothing_are_refused(run: Run, asked: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"samples of .* frames of .*: expected at least 1 of each$"):
+    with pytest.raises(ValueError, match=r"samples of .* frames of .*: expected at least one sample, one frame and 2x2 pixels$"):
         run.sample(**asked)
 
 
