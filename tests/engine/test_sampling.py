@@ -161,7 +161,7 @@ def test_start_scale_with_another_number_of_frames_is_refused(run: Run) -> None:
 @pytest.mark.parametrize("asked", [{"n": 0}, {"n": -1}, {"frames": 0}, {"size": (0, 16)}, {"size": (12, -3)},
                                    {"size": (1, 16)}], ids=str)
 def test_samples_of_nothing_are_refused(run: Run, asked: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"samples of .* frames of .*: expected at least one sample, one frame and 2x2 pixels$"):
+    with pytest.raises(ValueError, match=r"frames of .*: expected at least one sample, one frame and 2x2 pixels$"):
         run.sample(**asked)
 
 
