@@ -118,8 +118,8 @@ class ScaleTrainer:
                 return Batch(real=window(self.data.real), coarser=None, inputs=inputs * self.data.noise_amp)
             assert self.data.coarser_reconstruction is not None
             coarser = torch.cat((fake, window(self.data.coarser_reconstruction)))
-            inputs = upsample_add_noise(coarser, self.plan.size, None, 0.0)
-            inputs[:1] += self.data.noise_amp * noise
+            noise = torch.cat((noise, torch.zeros_like(noise)))  # z_opt is zero above scale 0
+            inputs = upsample_add_noise(coarser, self.plan.size, noise, self.data.noise_amp)
             return Batch(real=window(self.data.real), coarser=coarser, inputs=inputs)
 
     def _noise(self, plan: ScalePlan, *place: str | int) -> Tensor:
