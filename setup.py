@@ -12,7 +12,8 @@ FOLDERS = ("kernels", "engine", "bench", "cli")
 readme = Path(__file__).parent / "README.md"
 
 packages = [f"sgif.{name}" for top in FOLDERS for name in (top, *(f"{top}.{sub}" for sub in find_packages(top)))]
-test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "setuptools>=77"]
+triton = ["triton>=3.5; platform_system == 'Linux'"]  # CUDA builds of torch bring it, CPU builds do not
+test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "setuptools>=77", *triton]
 
 setup(
     name="sgif",
@@ -39,7 +40,7 @@ setup(
     include_package_data=False,  # py.typed and nothing else: results and sources named in MANIFEST.in are for the sdist
     install_requires=["torch>=2.9", "numpy", "pillow>=11", "av>=14", "safetensors>=0.4", "rich>=13"],
     extras_require={
-        "triton": ["triton>=3.5; platform_system == 'Linux'"],  # CUDA builds of torch bring it, CPU builds do not
+        "triton": triton,
         "test": test,
         "dev": [*test, "ruff>=0.14", "mypy>=1.18", "pre-commit>=4"],
     },

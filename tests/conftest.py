@@ -1,5 +1,6 @@
 """What every test gets: one thread, a summary that counts skipped GPU tests, and outputs poisoned on request."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,11 @@ import torch
 
 HAS_GPU = torch.cuda.is_available()
 NO_GPU = "no CUDA device"
+
+if not HAS_GPU:
+    # Triton kernels run in Triton's interpreter, if this is set before triton is first imported. On a GPU the same
+    # tests run the compiled kernels.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # The order of a CPU reduction depends on the number of threads, and golden losses on the order.
 torch.set_num_threads(1)
