@@ -17,6 +17,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 BY_PRESET = {name for changes in PRESETS.values() for name in changes}
 PARSERS: dict[str, Callable[[str], Any]] = {
     "num_3d_scales": values.scale_count, "frames_per_step": values.frame_range,
+    "iterations": values.count_or_range,
 }
 PARSERS_BY_TYPE: dict[type, Callable[[str], Any]] = {int: values.whole, float: values.number, str: str}
 
@@ -74,6 +75,8 @@ def as_typed(name: str, value: Any) -> str:
     """A setting's value as a person types or reads it."""
     if isinstance(value, bool):
         return "on" if value else "off"
+    if name == "iterations" and value[0] == value[1]:
+        return str(value[0])
     if isinstance(value, tuple | list):
         return ":".join(map(str, value))
     if name == "num_3d_scales" and value == ALL_SCALES:

@@ -42,6 +42,12 @@ def frame_range(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def count_or_range(text: str) -> tuple[int, int]:
+    """`600:150` -> (600, 150), `400` -> (400, 400)."""
+    match = _match(r"(\d+)(?::(\d+))?", text, "one whole number or two as A:B: 400 or 600:150")
+    return int(match[1]), int(match[2] or match[1])
+
+
 def scale_count(text: str) -> int:
     """`4` -> 4, `all` -> ALL_SCALES."""
     if text == "all":

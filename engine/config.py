@@ -66,7 +66,9 @@ class TrainConfig:
     gp_norm: PenaltyNorm = setting("voxel", "the penalty's norm: over channels at every voxel, or over a whole sample",
                                    group="losses")
 
-    iterations: int = setting(8000, "iterations per scale", group="schedule", metavar="N")
+    iterations: tuple[int, int] = setting((8000, 8000), "iterations at the coarsest and at the finest scale, by equal "
+                                          "factors between them; one number for all", group="schedule",
+                                          metavar="N|A:B")
     d_steps: int = setting(1, "critic steps per iteration", group="schedule", metavar="N")
     g_steps: int = setting(1, "generator steps per iteration", group="schedule", metavar="N")
     frames_per_step: tuple[int, int] = setting((16, 8), "frames of a step at the coarsest and at the finest scale",
@@ -82,6 +84,8 @@ class TrainConfig:
                                   group="output", metavar="S")
 
     def __post_init__(self) -> None:
+        if isinstance(self.iterations, int):
+            object.__setattr__(self, "iterations", (self.iterations, self.iterations))
         for field in dataclasses.fields(self):
             choices = typing.get_args(CHOICES.get(field.name))
             value = getattr(self, field.name)
@@ -95,6 +99,8 @@ class TrainConfig:
             raise ConfigError(f"max_size_px is {self.max_size_px}, expected at least min_size_px, {self.min_size_px}")
         if self.num_3d_scales < 0 and self.num_3d_scales != ALL_SCALES:
             raise ConfigError(f"num_3d_scales is {self.num_3d_scales}, expected 0 or more, or 'all'")
+        if not all(1 <= count <= 10_000_000 for count in self.iterations):
+            raise ConfigError(f"iterations is {':'.join(map(str, self.iterations))}, expected 1 to 10000000 each")
         first, last = self.frames_per_step
         if not 2 <= last <= first <= 10_000:
             raise ConfigError(f"frames_per_step is {first}:{last}, expected A:B with A >= B >= 2")
@@ -115,9 +121,8 @@ class TrainConfig:
             number = expected is float and type(value) is int
             if type(value) is not expected and not number:
                 raise ConfigError(f"{name} is {value!r}, expected a value like {defaults[name]!r}")
-        pair = values.get("frames_per_step")
-        if pair is not None and (len(pair) != 2 or any(type(n) is not int for n in pair)):
-            raise ConfigError(f"frames_per_step is {pair!r}, expected two whole numbers")
+            if expected is list and (len(value) != 2 or any(type(n) is not int for n in value)):
+                raise ConfigError(f"{name} is {value!r}, expected two whole numbers")
         return _build({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
@@ -128,7 +133,7 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("scale_factor", 1.05, 4.0), ("width", 1, 1024), ("max_width", 1, 1024), ("noise_gain", 0.0, 100.0),
     ("noise_shared", 0.0, 1.0),
     ("image_weight", 0.0, 1e6), ("video_weight", 0.0, 1e6), ("rec_weight", 0.0, 1e6), ("stat_weight", 0.0, 1e6),
-    ("gp_weight", 0.0, 1e6), ("iterations", 1, 10_000_000), ("d_steps", 1, 100), ("g_steps", 1, 100), ("lr", 0.0, 1.0),
+    ("gp_weight", 0.0, 1e6), ("d_steps", 1, 100), ("g_steps", 1, 100), ("lr", 0.0, 1.0),
     ("beta1", 0.0, 0.9999), ("lr_drop_at", 0.0, 1.0), ("lr_drop_factor", 0.0, 1.0), ("log_every", 1, 1_000_000),
     ("save_seconds", 0.0, 1e6),
 )
@@ -139,14 +144,14 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
 _QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise_shared": 0.5, "lr": 2e-3, "rec_weight": 10.0}
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "paper": {},
-    "fast": {**_QUICK, "iterations": 2000},
-    "draft": {**_QUICK, "iterations": 200, "max_size_px": 112, "width": 16, "max_width": 16, "separable": "dense",
+    "fast": {**_QUICK, "iterations": (2000, 2000)},
+    "draft": {**_QUICK, "iterations": (200, 200), "max_size_px": 112, "width": 16, "max_width": 16, "separable": "dense",
               "frames_per_step": (8, 4)},
 }
 
 
 def preset_config(preset: Preset, **changes: Any) -> TrainConfig:
-    """The preset's settings with `changes` applied. Raises ConfigError."""
+    """The preset's settings with `changes` applied; `iterations` may be one number for all scales. Raises ConfigError."""
     if preset not in PRESETS:
         raise ConfigError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
     return _build({"preset": preset, **PRESETS[preset], **changes})

@@ -22,6 +22,7 @@ class ScalePlan:
     kind: Literal["3D", "2D"]
     channels: int           # width of the networks
     frames_per_step: int
+    iterations: int
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,6 +59,15 @@ def frames_schedule(num_scales: int, num_frames: int, frames_per_step: tuple[int
     return [round(first + (last - first) * n / (num_scales - 1)) for n in range(num_scales)]
 
 
+def iterations_schedule(num_scales: int, iterations: tuple[int, int]) -> list[int]:
+    """Iterations of every scale: from the first figure to the last by equal factors. Coarse scales decide layout and
+    motion, and theirs are cheap."""
+    first, last = iterations
+    if num_scales == 1:
+        return [first]
+    return [round(first * (last / first) ** (n / (num_scales - 1))) for n in range(num_scales)]
+
+
 def plan_scales(height: int, width: int, num_frames: int, config: TrainConfig) -> list[ScalePlan]:
     """The scales for a clip of `num_frames` frames of `height` x `width` pixels.
 
@@ -70,9 +80,11 @@ def plan_scales(height: int, width: int, num_frames: int, config: TrainConfig) -
                           "raise --max-size or crop less")
     sizes = scale_sizes(height, width, config.min_size_px, config.scale_factor)
     frames = frames_schedule(len(sizes), num_frames, config.frames_per_step)
+    iterations = iterations_schedule(len(sizes), config.iterations)
     num_3d = len(sizes) if config.num_3d_scales == ALL_SCALES else config.num_3d_scales
     return [ScalePlan(index=n, height=h, width=w, kind="3D" if n < num_3d else "2D",
-                      channels=min(config.width * 2 ** (n // 4), config.max_width), frames_per_step=frames[n])
+                      channels=min(config.width * 2 ** (n // 4), config.max_width), frames_per_step=frames[n],
+                      iterations=iterations[n])
             for n, (h, w) in enumerate(sizes)]
 
 

@@ -166,7 +166,7 @@ class Run:
     def describe(self) -> dict[str, Any]:
         """The whole run as plain JSON values."""
         plans = [{"scale": p.index, "height": p.height, "width": p.width, "kind": p.kind, "channels": p.channels,
-                  "frames_per_step": p.frames_per_step} for p in self.plans]
+                  "frames_per_step": p.frames_per_step, "iterations": p.iterations} for p in self.plans]
         return {**self.record, "path": str(self.path), "scales": plans, "scales_done": self.scales_done,
                 "finished": self.scale_info()}
 

@@ -92,7 +92,7 @@ class ScaleTrainer:
 
     def _set_learning_rate(self, iteration: int) -> None:
         """x lr_drop_factor from the iteration at lr_drop_at of all."""
-        dropped = iteration >= self.config.lr_drop_at * self.config.iterations
+        dropped = iteration >= self.config.lr_drop_at * self.plan.iterations
         lr = self.config.lr * (self.config.lr_drop_factor if dropped else 1.0)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:

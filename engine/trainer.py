@@ -97,7 +97,8 @@ def _read_state(run: Run) -> State | None:
         return None
     tensors, place = read_tensors(path)
     if any(type(place.get(name)) is not int for name in ("scale", "iteration")) \
-            or not 0 <= place["iteration"] < run.config.iterations:
+            or not 0 <= place["scale"] < len(run.plans) \
+            or not 0 <= place["iteration"] < run.plans[place["scale"]].iterations:
         raise RunError(f"{path} does not say its scale and iteration: the run folder is damaged, remove that file")
     # A kill between a finished scale's files and the removal of this one leaves the state of a scale that is done.
     return (tensors, place) if place["scale"] == run.scales_done else None
@@ -132,16 +133,16 @@ class ScaleSession:
         keep_rows_before(self.run.path / "stats.jsonl", self.scale, self.iteration)
         plan, config = self.plan, self.config
         self.tell(ScaleStarted(scale=self.scale, num_scales=len(self.run.plans), height=plan.height, width=plan.width,
-                               kind=plan.kind, frames_per_step=plan.frames_per_step, iterations=config.iterations,
+                               kind=plan.kind, frames_per_step=plan.frames_per_step, iterations=plan.iterations,
                                start_iteration=self.iteration, noise_amp=self.data.noise_amp))
         losses: dict[str, float] = {}
         began = saved = logged = time.perf_counter()
         earlier, logged_iteration = self.seconds, self.iteration
-        while self.iteration < config.iterations:
+        while self.iteration < plan.iterations:
             device_losses = self.trainer.train_step(self.iteration)
             self.iteration += 1
             self.tell(StepDone(scale=self.scale, iteration=self.iteration))
-            last = self.iteration == config.iterations
+            last = self.iteration == plan.iterations
             if last or self.iteration % config.log_every == 0:
                 losses = {name: float(value) for name, value in device_losses.items()}
                 now = time.perf_counter()
@@ -177,10 +178,11 @@ class ScaleSession:
         append_row(self.run.path / "stats.jsonl", {
             "scale": self.scale, "iteration": self.iteration, "losses": losses,
             "phase_seconds": self.trainer.clock.take(), **rates, "peak_bytes": peak})
-        left = (self.config.iterations - self.iteration) * seconds_per_iteration
+        left = (self.plan.iterations - self.iteration) * seconds_per_iteration
         # An iteration costs its voxels, and as much again as 4000 of them for its launches (16 channels, 2 cores).
         cost = [(4000 + plan.height * plan.width * plan.frames_per_step) * plan.channels for plan in self.run.plans]
-        later = sum(cost[self.scale + 1:]) / cost[self.scale] * self.config.iterations * seconds_per_iteration
+        later = seconds_per_iteration / cost[self.scale] * sum(
+            cost[n] * self.run.plans[n].iterations for n in range(self.scale + 1, len(cost)))
         self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses, **rates,
                              seconds_left_scale=left, seconds_left_run=left + later, peak_bytes=peak))
 
@@ -230,7 +232,7 @@ class ScaleSession:
         write_preview(partial / "preview.gif", stages, reconstruction, self.run, self.device)
         write_json(partial / "scale.json", {
             "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,
-            "iterations": self.config.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),
+            "iterations": self.plan.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),
             "seconds": round(self.seconds, 3), "losses": losses,
         })
         partial.rename(folder)

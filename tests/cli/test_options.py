@@ -17,7 +17,8 @@ from sgif.cli.options import (
 from sgif.engine.config import BOUNDS, CHOICES, PRESETS, ConfigError, TrainConfig, preset_config
 
 # Where a value is typed otherwise than it is meant, or its form is not plain from the default.
-SPECIAL = {"device": ("cpu", "cpu"), "num_3d_scales": ("all", -1), "frames_per_step": ("5:4", (5, 4))}
+SPECIAL = {"device": ("cpu", "cpu"), "num_3d_scales": ("all", -1), "frames_per_step": ("5:4", (5, 4)),
+           "iterations": ("30:20", (30, 20))}
 LOWEST = {name: low for name, low, _ in BOUNDS}
 
 

@@ -8,6 +8,8 @@ from sgif.engine.config import ALL_SCALES
 
 @pytest.mark.parametrize(("parse", "text", "expected"), [
     (values.frame_range, "16:8", (16, 8)),
+    (values.count_or_range, "600:150", (600, 150)),
+    (values.count_or_range, "400", (400, 400)),
     (values.scale_count, "4", 4),
     (values.scale_count, "all", ALL_SCALES),
     (values.size, "90x160", (90, 160)),
@@ -25,6 +27,7 @@ def test_a_value_is_read_as_written(parse, text, expected):
 
 @pytest.mark.parametrize(("parse", "text"), [
     *((values.frame_range, text) for text in ("16", "16:8:4", "16-8", "a:b", "-1:2", "")),
+    *((values.count_or_range, text) for text in ("16:8:4", "16-8", "many", "8:", "-1", "")),
     *((values.scale_count, text) for text in ("-1", "some", "1.5", "")),
     *((values.size, text) for text in ("90", "90x", "0x160", "90x160x3", "-9x16", "9.5x16", "٣x٤")),
     *((values.factors, text) for text in ("0", "1x0", "x2", "2x", "-1", "1e3", "nan", "inf", "")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -71,7 +71,8 @@ def tiny_config() -> Callable[..., TrainConfig]:
 @pytest.fixture
 def make_plan() -> Callable[..., ScalePlan]:
     """A scale's plan with changes."""
-    default = {"index": 1, "height": 9, "width": 11, "kind": "3D", "channels": 4, "frames_per_step": 3}
+    default = {"index": 1, "height": 9, "width": 11, "kind": "3D", "channels": 4, "frames_per_step": 3,
+               "iterations": 6}
     return lambda **changes: ScalePlan(**{**default, **changes})
 
 
@@ -93,5 +94,7 @@ def make_trainer(tiny_run: TinyRun, tiny_config: Callable[..., TrainConfig]) -> 
             reconstruction = reconstruct(coarser, run.z_fixed, CPU)
             noise_amp = noise_amplitude(reconstruction, real, 0.1)
         data = ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=run.z_fixed, noise_amp=noise_amp)
-        return ScaleTrainer(run.plans[scale], tiny_config(**changes), coarser, data, CPU)
+        config = tiny_config(**changes)
+        plan = replace(run.plans[scale], iterations=config.iterations[0])
+        return ScaleTrainer(plan, config, coarser, data, CPU)
     return make

@@ -122,8 +122,14 @@ def test_unknown_preset_is_refused() -> None:
 
 
 def test_preset_refuses_a_bad_change() -> None:
-    with pytest.raises(ConfigError, match=r"^iterations is 0, expected "):
+    with pytest.raises(ConfigError, match=r"^iterations is 0:0, expected "):
         preset_config("fast", iterations=0)
+    with pytest.raises(ConfigError, match=r"^iterations is 5:0, expected "):
+        preset_config("fast", iterations=(5, 0))
+
+
+def test_one_number_of_iterations_is_that_of_all_scales() -> None:
+    assert preset_config("fast", iterations=7) == preset_config("fast", iterations=(7, 7))
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
@@ -134,7 +140,7 @@ def other_value(name: str) -> Any:
     default = FIELDS[name].default
     if name in CHOICES:
         return next(choice for choice in typing.get_args(CHOICES[name]) if choice != default)
-    if name == "frames_per_step":
+    if isinstance(default, tuple):
         return (12, 7)
     if isinstance(default, bool):
         return not default
@@ -170,7 +176,7 @@ def test_json_with_an_unknown_name_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("iterations", True), ("iterations", 1.0), ("iterations", "8"), ("iterations", None), ("amp", 1), ("amp", "yes"),
+    [("width", True), ("width", 1.0), ("width", "8"), ("width", None), ("iterations", 8), ("amp", 1), ("amp", "yes"),
      ("lr", "0.1"), ("lr", True), ("lr", None), ("padding", 3), ("device", None), ("frames_per_step", "8:6"),
      ("frames_per_step", 8), ("frames_per_step", {"first": 8})], ids=str)
 def test_json_value_of_another_type_is_refused(name: str, value: Any) -> None:
@@ -180,10 +186,11 @@ def test_json_value_of_another_type_is_refused(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("pair", [[8], [8, 6, 4], [8, 6.0], [True, 6], ["8", "6"], []], ids=str)
-def test_json_frames_that_are_no_pair_of_numbers_are_refused(pair: list[Any]) -> None:
+@pytest.mark.parametrize("name", ["frames_per_step", "iterations"])
+def test_json_pair_that_is_none_of_two_numbers_is_refused(name: str, pair: list[Any]) -> None:
     with pytest.raises(ConfigError) as refused:
-        TrainConfig.from_json({"frames_per_step": pair})
-    assert str(refused.value) == f"frames_per_step is {pair!r}, expected two whole numbers"
+        TrainConfig.from_json({name: pair})
+    assert str(refused.value) == f"{name} is {pair!r}, expected two whole numbers"
 
 
 def test_json_value_out_of_bounds_is_refused() -> None:

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from sgif.engine.clip import Clip
 from sgif.engine.config import ALL_SCALES, ConfigError, TrainConfig
-from sgif.engine.pyramid import build_pyramid, fit_size, frames_schedule, plan_scales, scale_sizes
+from sgif.engine.pyramid import build_pyramid, fit_size, frames_schedule, iterations_schedule, plan_scales, scale_sizes
 
 
 def test_paper_clip_has_eight_scales_and_both_ends_are_hit() -> None:
@@ -62,6 +62,13 @@ def test_a_single_scale_takes_the_first_number_of_frames() -> None:
     assert frames_schedule(1, 32, (16, 8)) == [16]
 
 
+@pytest.mark.parametrize(("num_scales", "iterations", "expected"), [
+    (4, (800, 100), [800, 400, 200, 100]), (3, (9, 25), [9, 15, 25]), (3, (7, 7), [7, 7, 7]), (2, (30, 20), [30, 20]),
+    (1, (30, 20), [30])])
+def test_iterations_change_by_equal_factors(num_scales: int, iterations: tuple[int, int], expected: list[int]) -> None:
+    assert iterations_schedule(num_scales, iterations) == expected
+
+
 def test_longer_side_is_fitted_and_proportions_are_kept() -> None:
     assert fit_size(168, 298, 256) == (144, 256)
     assert fit_size(298, 168, 256) == (256, 144)
@@ -90,12 +97,14 @@ def test_the_coarsest_scales_are_3d(num_3d: int, expected: int) -> None:
     assert kinds == ["3D"] * expected + ["2D"] * (8 - expected)
 
 
-def test_plans_carry_index_size_and_frames() -> None:
-    config = TrainConfig(max_size_px=298, min_size_px=25, scale_factor=4 / 3, frames_per_step=(16, 8))
+def test_plans_carry_index_size_frames_and_iterations() -> None:
+    config = TrainConfig(max_size_px=298, min_size_px=25, scale_factor=4 / 3, frames_per_step=(16, 8),
+                         iterations=(500, 90))
     plans = plan_scales(168, 298, 32, config)
     assert [plan.index for plan in plans] == list(range(8))
     assert [plan.size for plan in plans] == scale_sizes(168, 298, 25, 4 / 3)
     assert [plan.frames_per_step for plan in plans] == frames_schedule(8, 32, (16, 8))
+    assert [plan.iterations for plan in plans] == iterations_schedule(8, (500, 90))
 
 
 def test_the_finest_scale_is_the_clip_fitted_to_the_largest_size() -> None:
