@@ -15,6 +15,7 @@ Preset = Literal["paper", "fast", "draft"]
 Separable = Literal["depthwise", "r2plus1d", "dense"]
 Padding = Literal["zeros", "replicate", "reflect", "once"]
 PenaltyNorm = Literal["voxel", "sample"]
+Noise = Literal["volume", "split"]
 ALL_SCALES = -1
 
 
@@ -51,8 +52,8 @@ class TrainConfig:
     max_width: int = setting(128, "most channels of any scale", group="model", metavar="C")
     padding: Padding = setting("reflect", "the generators' padding in space: at every layer, or zeros once at the "
                                "input", group="model")
-    noise_shared: float = setting(0.0, "part of the variance of the 3D scales' noise that all frames share",
-                                  group="model", metavar="X")
+    noise: Noise = setting("volume", "noise of the 3D scales: new in every frame, or split into a map that all frames "
+                           "share and, at the coarsest scale, two channels that change", group="model")
     noise_gain: float = setting(0.1, "noise amplitude per reconstruction error of the coarser scale", group="model",
                                 metavar="X")
 
@@ -126,12 +127,12 @@ class TrainConfig:
         return _build({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-CHOICES: Mapping[str, Any] = {"preset": Preset, "separable": Separable, "padding": Padding, "gp_norm": PenaltyNorm}
+CHOICES: Mapping[str, Any] = {"preset": Preset, "separable": Separable, "padding": Padding, "gp_norm": PenaltyNorm,
+                               "noise": Noise}
 
 BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("seed", 0, 2**63 - 1), ("threads", 0, 1024), ("max_size_px", 8, 8192), ("min_size_px", 8, 1024),
     ("scale_factor", 1.05, 4.0), ("width", 1, 1024), ("max_width", 1, 1024), ("noise_gain", 0.0, 100.0),
-    ("noise_shared", 0.0, 1.0),
     ("image_weight", 0.0, 1e6), ("video_weight", 0.0, 1e6), ("rec_weight", 0.0, 1e6), ("stat_weight", 0.0, 1e6),
     ("gp_weight", 0.0, 1e6), ("d_steps", 1, 100), ("g_steps", 1, 100), ("lr", 0.0, 1.0),
     ("beta1", 0.0, 0.9999), ("lr_drop_at", 0.0, 1.0), ("lr_drop_factor", 0.0, 1.0), ("log_every", 1, 1_000_000),
@@ -141,17 +142,17 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a
 # GPU and minutes, not yet measured on one. `draft`: a watchable result on a 2-core CPU in minutes; its 3D generators
 # are dense, since on a CPU they cost what separable ones cost and learn faster.
-_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise_shared": 0.5, "lr": 2e-3, "rec_weight": 10.0}
+_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise": "split", "lr": 2e-3, "rec_weight": 10.0}
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "paper": {},
     "fast": {**_QUICK, "iterations": (2000, 2000)},
-    "draft": {**_QUICK, "iterations": (200, 200), "max_size_px": 112, "width": 16, "max_width": 16, "separable": "dense",
-              "frames_per_step": (8, 4)},
+    "draft": {**_QUICK, "iterations": (600, 150), "max_size_px": 112, "width": 16, "max_width": 16,
+              "separable": "dense", "frames_per_step": (8, 4)},
 }
 
 
 def preset_config(preset: Preset, **changes: Any) -> TrainConfig:
-    """The preset's settings with `changes` applied; `iterations` may be one number for all scales. Raises ConfigError."""
+    """The preset's settings with `changes` applied; `iterations` may be one number for all. Raises ConfigError."""
     if preset not in PRESETS:
         raise ConfigError(f"preset is {preset!r}, expected one of {', '.join(PRESETS)}")
     return _build({"preset": preset, **PRESETS[preset], **changes})

@@ -6,30 +6,34 @@ import torch
 from torch import Tensor
 
 from ..kernels import upsample
+from .config import Noise
 from .pyramid import ScalePlan
 from .seeding import normal
 
 
-def draw_noise(plan: ScalePlan, frames: int, size: tuple[int, int], shared: float, seed: int, *place: str | int,
+def draw_noise(plan: ScalePlan, frames: int, size: tuple[int, int], form: Noise, seed: int, *place: str | int,
                device: torch.device | str = "cpu") -> Tensor:
     """Standard normal noise [1, C, T or 1, H, W] of a scale; equal (seed, place) give equal noise.
 
-    Scale 0: one channel that the three colours share; finer scales: three. 3D scales: a T x h x w volume of which the
-    part `shared` of the variance is one map for all frames. Finer 2D scales: one map for all frames (section 3.3.2).
+    "volume": at scale 0 one channel that the three colours share, at finer scales three; new in every frame at 3D
+    scales, one map for all frames at 2D ones (section 3.3.2). "split": at scale 0 one channel is a map for all frames,
+    two are new in every frame, so that what stays and what moves need not be told apart; finer scales have maps.
     """
-    def draw(frames: int, name: str) -> Tensor:
-        shape = (1, 1 if plan.index == 0 else 3, frames, *size)
-        return normal(shape, seed, *place, plan.index, name, device=device)
+    def draw(channels: int, frames: int, name: str) -> Tensor:
+        return normal((1, channels, frames, *size), seed, *place, plan.index, name, device=device)
 
-    if plan.kind == "2D" and plan.index > 0:
-        return draw(1, "map")
-    volume = draw(frames, "volume")
-    return volume if shared == 0 else shared**0.5 * draw(1, "map") + (1 - shared)**0.5 * volume
+    if plan.index == 0:
+        if form == "volume":
+            return draw(1, frames, "volume")
+        return torch.cat((draw(1, 1, "map").expand(-1, -1, frames, -1, -1), draw(2, frames, "volume")), 1)
+    if plan.kind == "2D" or form == "split":
+        return draw(3, 1, "map")
+    return draw(3, frames, "volume")
 
 
-def draw_fixed_noise(plan: ScalePlan, num_frames: int, shared: float, seed: int) -> Tensor:
-    """z* [1, 1, T, h, w] for the whole clip at scale 0, drawn once per run; the finer scales' z_opt is zero."""
-    return draw_noise(plan, num_frames, plan.size, shared, seed, "z_fixed")
+def draw_fixed_noise(plan: ScalePlan, num_frames: int, form: Noise, seed: int) -> Tensor:
+    """z* [1, 1 or 3, T, h, w] for the whole clip at scale 0, drawn once per run; the finer scales' z_opt is zero."""
+    return draw_noise(plan, num_frames, plan.size, form, seed, "z_fixed")
 
 
 def noise_amplitude(coarser_reconstruction: Tensor, real: Tensor, gain: float) -> float:

@@ -23,7 +23,7 @@ def write_preview(path: Path, stages: list[TrainedScale], reconstruction: Tensor
     """Write [reconstruction | sample | sample] of the last of `stages` as a GIF."""
     def sample(index: int) -> Tensor:
         def noise(plan: ScalePlan, size: tuple[int, int]) -> Tensor:
-            return draw_noise(plan, run.num_frames, size, run.config.noise_shared, run.config.seed, "preview", index)
+            return draw_noise(plan, run.num_frames, size, run.config.noise, run.config.seed, "preview", index)
         clip = run_scales(stages, None, noise, run.num_frames, (1.0, 1.0), device)
         assert clip is not None
         return clip

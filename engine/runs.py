@@ -2,7 +2,7 @@
 
     config.json               settings, the clip's digest and durations, the scales, versions
     clip.safetensors          the clip at the finest scale, uint8 [T, H, W, 3]
-    z_fixed.safetensors       z* [1, 1, T, h, w], the noise that reconstructs the clip
+    z_fixed.safetensors       z* [1, 1 or 3, T, h, w], the noise that reconstructs the clip
     stats.jsonl               a row per logged iteration: losses, seconds per phase, frames per second, peak memory
     scale_00/ ... scale_NN/   generator, image_critic, video_critic (.safetensors), scale.json, preview.gif
     state.safetensors         weights and optimizers in the middle of a scale; gone when the run is finished
@@ -77,9 +77,9 @@ class Run:
 
     @cached_property
     def z_fixed(self) -> Tensor:
-        """z* [1, 1, T, h, w]."""
+        """z* [1, 1 or 3, T, h, w]."""
         noise = read_tensors(self.path / "z_fixed.safetensors")[0].get("z_fixed")
-        expected = (1, 1, self.num_frames, *self.sizes[0])
+        expected = (1, 1 if self.config.noise == "volume" else 3, self.num_frames, *self.sizes[0])
         if noise is None or tuple(noise.shape) != expected:
             raise RunError(f"{self.path / 'z_fixed.safetensors'} does not hold z_fixed {expected}")
         return noise
@@ -133,7 +133,7 @@ class Run:
 
         def one(index: int) -> Tensor:
             def noise(plan: ScalePlan, at: tuple[int, int]) -> Tensor:
-                return draw_noise(plan, frames, at, self.config.noise_shared, seed, "sample", index)
+                return draw_noise(plan, frames, at, self.config.noise, seed, "sample", index)
             coarser = self.real[start_scale - 1] if start_scale else None
             clip = run_scales(stages[start_scale:], coarser, noise, frames, scale, device_of(stages))
             assert clip is not None

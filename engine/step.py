@@ -29,7 +29,7 @@ class ScaleData:
 
     real: Tensor
     coarser_reconstruction: Tensor | None   # None at scale 0
-    z_fixed: Tensor                         # [1, 1, T, h, w] of scale 0
+    z_fixed: Tensor                         # [1, 1 or 3, T, h, w] of scale 0
     noise_amp: float
 
 
@@ -124,7 +124,7 @@ class ScaleTrainer:
 
     def _noise(self, plan: ScalePlan, *place: str | int) -> Tensor:
         config = self.config
-        return draw_noise(plan, self.plan.frames_per_step, plan.size, config.noise_shared, config.seed, *place,
+        return draw_noise(plan, self.plan.frames_per_step, plan.size, config.noise, config.seed, *place,
                           device=self.device)
 
     def generate(self, batch: Batch) -> Tensor:

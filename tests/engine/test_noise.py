@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from sgif.engine.config import Noise
 from sgif.engine.noise import draw_fixed_noise, draw_noise, noise_amplitude
 from sgif.engine.pyramid import ScalePlan
 from sgif.engine.seeding import integer, normal, uniform
@@ -13,39 +14,43 @@ from sgif.engine.seeding import integer, normal, uniform
 Plan = Callable[..., ScalePlan]
 
 
-@pytest.mark.parametrize(
-    ("index", "kind", "expected"),
-    [(0, "3D", (1, 1, 5, 7, 9)), (0, "2D", (1, 1, 5, 7, 9)), (1, "3D", (1, 3, 5, 7, 9)), (6, "3D", (1, 3, 5, 7, 9)),
-     (1, "2D", (1, 3, 1, 7, 9)), (6, "2D", (1, 3, 1, 7, 9))])
-@pytest.mark.parametrize("shared", [0.0, 0.3, 1.0])
-def test_noise_shape(make_plan: Plan, index: int, kind: str, expected: tuple[int, ...], shared: float) -> None:
-    assert draw_noise(make_plan(index=index, kind=kind), 5, (7, 9), shared, 0, "train", 3).shape == expected
+@pytest.mark.parametrize(("form", "index", "kind", "expected"), [
+    ("volume", 0, "3D", (1, 1, 5, 7, 9)), ("volume", 0, "2D", (1, 1, 5, 7, 9)), ("volume", 1, "3D", (1, 3, 5, 7, 9)),
+    ("volume", 6, "3D", (1, 3, 5, 7, 9)), ("volume", 1, "2D", (1, 3, 1, 7, 9)), ("volume", 6, "2D", (1, 3, 1, 7, 9)),
+    ("split", 0, "3D", (1, 3, 5, 7, 9)), ("split", 0, "2D", (1, 3, 5, 7, 9)), ("split", 1, "3D", (1, 3, 1, 7, 9)),
+    ("split", 1, "2D", (1, 3, 1, 7, 9))])
+def test_noise_shape(make_plan: Plan, form: Noise, index: int, kind: str, expected: tuple[int, ...]) -> None:
+    assert draw_noise(make_plan(index=index, kind=kind), 5, (7, 9), form, 0, "train", 3).shape == expected
 
 
-def test_fixed_noise_is_one_channel_for_the_whole_clip(make_plan: Plan) -> None:
-    assert draw_fixed_noise(make_plan(index=0), 9, 0.0, 0).shape == (1, 1, 9, 9, 11)
+@pytest.mark.parametrize(("form", "channels"), [("volume", 1), ("split", 3)])
+def test_fixed_noise_covers_the_whole_clip(make_plan: Plan, form: Noise, channels: int) -> None:
+    plan = make_plan(index=0)
+    fixed = draw_fixed_noise(plan, 9, form, 0)
+    assert fixed.shape == (1, channels, 9, 9, 11)
+    assert torch.equal(fixed, draw_noise(plan, 9, plan.size, form, 0, "z_fixed"))
 
 
 def test_fixed_noise_derives_from_the_seed_alone(make_plan: Plan) -> None:
     plan = make_plan(index=0)
     torch.manual_seed(1)
-    first = draw_fixed_noise(plan, 4, 0.0, 7)
+    first = draw_fixed_noise(plan, 4, "split", 7)
     torch.manual_seed(2)
-    assert torch.equal(first, draw_fixed_noise(plan, 4, 0.0, 7))
-    assert not torch.equal(first, draw_fixed_noise(plan, 4, 0.0, 8))
+    assert torch.equal(first, draw_fixed_noise(plan, 4, "split", 7))
+    assert not torch.equal(first, draw_fixed_noise(plan, 4, "split", 8))
 
 
 def test_equal_places_give_equal_noise(make_plan: Plan) -> None:
     plan = make_plan()
-    first = draw_noise(plan, 4, plan.size, 0.5, 7, "train", 1, 20, 0)
+    first = draw_noise(plan, 4, plan.size, "split", 7, "train", 1, 20, 0)
     torch.rand(5)
-    assert torch.equal(first, draw_noise(plan, 4, plan.size, 0.5, 7, "train", 1, 20, 0))
+    assert torch.equal(first, draw_noise(plan, 4, plan.size, "split", 7, "train", 1, 20, 0))
 
 
 @pytest.mark.parametrize("change", ["seed", "scale", "iteration", "step", "use"])
 def test_other_places_give_other_noise(make_plan: Plan, change: str) -> None:
     def draw(seed: int = 7, scale: int = 1, iteration: int = 20, step: int = 0, use: str = "train") -> torch.Tensor:
-        return draw_noise(make_plan(index=scale), 4, (9, 11), 0.0, seed, use, 3, iteration, step)
+        return draw_noise(make_plan(index=scale), 4, (9, 11), "split", seed, use, 3, iteration, step)
     other = draw(**{change: {"scale": 2, "use": "sample"}.get(change, 8)})  # type: ignore[arg-type]
     difference = draw() - other
     assert (difference != 0).float().mean() > 0.99
@@ -54,8 +59,8 @@ def test_other_places_give_other_noise(make_plan: Plan, change: str) -> None:
 
 def test_drawing_leaves_the_global_generator_alone(make_plan: Plan) -> None:
     before = torch.random.get_rng_state()
-    draw_noise(make_plan(), 4, (9, 11), 0.5, 7, "train")
-    draw_fixed_noise(make_plan(), 4, 0.5, 7)
+    draw_noise(make_plan(), 4, (9, 11), "split", 7, "train")
+    draw_fixed_noise(make_plan(), 4, "split", 7)
     uniform((3,), 7, "mix")
     integer(9, 7, "window")
     assert torch.equal(before, torch.random.get_rng_state())
@@ -72,19 +77,22 @@ def test_noise_is_standard_normal_and_independent() -> None:
         assert abs(float((draws[a] * draws[b]).mean())) < 5 / count**0.5
 
 
-@pytest.mark.parametrize("shared", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("index", [0, 1])
-def test_shared_part_of_the_variance_is_common_to_all_frames(make_plan: Plan, index: int, shared: float) -> None:
-    noise = draw_noise(make_plan(index=index), 3, (300, 300), shared, 0, "train")
-    error = 5 * (2 / noise[:, :, 0].numel()) ** 0.5
-    for a, b in ((0, 0), (0, 1), (1, 2)):
-        assert float((noise[:, :, a] * noise[:, :, b]).mean()) == pytest.approx(1.0 if a == b else shared, abs=error)
-    assert float(noise.mean()) == pytest.approx(0, abs=error)
+@pytest.mark.parametrize(("form", "index", "shared"), [
+    ("volume", 0, [0]), ("volume", 1, [0, 0, 0]), ("split", 0, [1, 0, 0])])
+def test_only_the_first_channel_of_split_noise_is_common_to_all_frames(
+        make_plan: Plan, form: Noise, index: int, shared: list[float]) -> None:
+    noise = draw_noise(make_plan(index=index), 3, (300, 300), form, 0, "train")[0]
+    error = 5 * (2 / 300**2) ** 0.5
+    for channel, expected in zip(noise, shared, strict=True):
+        for a, b in ((0, 0), (0, 1), (1, 2)):
+            assert float((channel[a] * channel[b]).mean()) == pytest.approx(1.0 if a == b else expected, abs=error)
+        assert float(channel.mean()) == pytest.approx(0, abs=error)
 
 
-def test_fixed_noise_shares_between_frames_like_the_drawn_one(make_plan: Plan) -> None:
-    whole = draw_fixed_noise(make_plan(index=0), 3, 1.0, 0)
-    assert torch.equal(whole, whole[:, :, :1].expand_as(whole))
+def test_channels_of_noise_are_independent(make_plan: Plan) -> None:
+    noise = draw_noise(make_plan(index=0), 1, (300, 300), "split", 0, "train")[0].flatten(1)
+    correlation = noise @ noise.T / noise.shape[1]
+    assert torch.allclose(correlation, torch.eye(3), atol=5 * (2 / noise.shape[1]) ** 0.5)
 
 
 def test_uniform_numbers_fill_the_unit_interval() -> None:

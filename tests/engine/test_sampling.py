@@ -108,7 +108,7 @@ def test_sample_runs_the_scales_in_turn(run: Run) -> None:
     clip = None
     with torch.no_grad():
         for stage in run.stages(CPU):
-            noise = draw_noise(stage.plan, FRAMES, stage.plan.size, run.config.noise_shared, 5, "sample", 1)
+            noise = draw_noise(stage.plan, FRAMES, stage.plan.size, run.config.noise, 5, "sample", 1)
             clip = generate_scale(stage.generator, clip, noise, stage.noise_amp, stage.plan.size)
     assert clip is not None
     torch.testing.assert_close(run.sample(1, seed=5, first=1), clip.clamp(-1, 1), rtol=1e-4, atol=1e-5)
@@ -133,7 +133,7 @@ def test_the_smallest_size_works_with_every_padding(run: Run, tiny_config: Any, 
 @pytest.mark.parametrize("start_scale", [1, 2])
 def test_start_scale_lets_the_clip_itself_enter(run: Run, start_scale: int) -> None:
     def noise(plan: ScalePlan, size: tuple[int, int]) -> Tensor:
-        return draw_noise(plan, FRAMES, size, run.config.noise_shared, 5, "sample", 0)
+        return draw_noise(plan, FRAMES, size, run.config.noise, 5, "sample", 0)
     clip = run_scales(run.stages(CPU)[start_scale:], run.real[start_scale - 1], noise, FRAMES, (1.0, 1.0), CPU)
     assert clip is not None
     sample = run.sample(1, seed=5, start_scale=start_scale)
