@@ -3,7 +3,7 @@
 import os
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("triton") else ["test_interpreter.py"]  # nothing to test without triton
+collect_ignore_glob = [] if find_spec("triton") else ["test_*.py"]  # nothing to test without triton
 
 if os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton"):
     from .interpreter import install_bfloat16_semantics

@@ -9,7 +9,7 @@ addition, product, quotient or root, since 24 bits are more than twice 8 and two
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +21,7 @@ from triton.runtime import interpreter
 from triton.runtime.interpreter import GridExecutor, InterpreterBuilder, ReduceScanOpInterface, TensorHandle
 
 from .pinned import require_pinned_triton
-
-SECTOR_BYTES = 32  # what DRAM and L2 of an NVIDIA GPU hand out at least
+from .traffic import SECTOR_BYTES, Traffic, distinct_bytes, extent
 
 Bits = np.ndarray
 COMPARISONS = {np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal}
@@ -121,50 +120,28 @@ def _call(self: Any, by: Callable[..., Any], original: Callable[..., Any], *args
 # --- bytes ----------------------------------------------------------------------------------------------------------
 
 @dataclass
-class Traffic:
-    """What one launch of a kernel loaded and stored.
+class _Counter:
+    """Bytes requested and sectors touched so far, of one launch in one direction."""
 
-    Requested bytes count an address as often as it is asked for, moved bytes each distinct sector once: what the
-    launch moves if a cache catches every repetition. The fewest possible are those of each tensor once: read if the
-    launch read it anywhere, written if it wrote it.
-    """
+    requested: int = 0
+    sectors: set[int] = field(default_factory=set)
 
-    kernel: str
-    tensors: list[torch.Tensor] = field(repr=False)
-    requested: dict[str, int] = field(default_factory=lambda: {"read": 0, "written": 0})
-    sectors: dict[str, set[int]] = field(default_factory=lambda: {"read": set(), "written": set()}, repr=False)
-
-    def record(self, direction: str, addresses: np.ndarray, item_bytes: int) -> None:
-        self.requested[direction] += addresses.size * item_bytes
+    def add(self, addresses: np.ndarray, item_bytes: int) -> None:
+        self.requested += addresses.size * item_bytes
         ends = np.concatenate([addresses, addresses + np.uint64(item_bytes - 1)])
-        self.sectors[direction].update(np.unique(ends // np.uint64(SECTOR_BYTES)).tolist())
+        self.sectors.update(np.unique(ends // np.uint64(SECTOR_BYTES)).tolist())
 
     @property
-    def moved(self) -> dict[str, int]:
-        return {direction: SECTOR_BYTES * len(sectors) for direction, sectors in self.sectors.items()}
+    def moved(self) -> int:
+        return SECTOR_BYTES * len(self.sectors)
 
-    @property
-    def fewest(self) -> dict[str, int]:
-        return {direction: sum(distinct_bytes(x) for x in self.tensors if self._touched(x, direction))
-                for direction in self.sectors}
+    def fewest(self, tensors: Iterable[torch.Tensor]) -> int:
+        return sum(distinct_bytes(x) for x in tensors if self._touched(x))
 
-    def _touched(self, x: torch.Tensor, direction: str) -> bool:
-        first, last = extent(x)
-        return any(first // SECTOR_BYTES <= sector <= last // SECTOR_BYTES for sector in self.sectors[direction])
-
-
-def extent(x: torch.Tensor) -> tuple[int, int]:
-    """First and last byte address of a tensor that is not empty."""
-    last = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
-    return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size() - 1
-
-
-def distinct_bytes(x: torch.Tensor) -> int:
-    """Bytes of a tensor's elements; those that an expanded tensor repeats count once."""
-    elements = 1
-    for size, stride in zip(x.shape, x.stride(), strict=True):
-        elements *= size if stride else min(size, 1)
-    return elements * x.element_size()
+    def _touched(self, x: torch.Tensor) -> bool:
+        first, end = extent(x)
+        return any(first <= sector * SECTOR_BYTES + SECTOR_BYTES - 1 and sector * SECTOR_BYTES < end
+                   for sector in self.sectors)
 
 
 @contextmanager
@@ -172,26 +149,31 @@ def recorded_traffic() -> Iterator[list[Traffic]]:
     """Collect the traffic of every kernel that is interpreted inside, one entry per launch, in order."""
     require_pinned_triton("the count of bytes")
     launches: list[Traffic] = []
+    reads, writes = _Counter(), _Counter()
     load, store = InterpreterBuilder.create_masked_load, InterpreterBuilder.create_masked_store
     execute = GridExecutor.__call__
 
-    def record(direction: str, pointers: TensorHandle, mask: TensorHandle) -> None:
+    def count(counter: _Counter, pointers: TensorHandle, mask: TensorHandle) -> None:
         item_bytes = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
-        addresses = np.broadcast_to(pointers.data, np.broadcast_shapes(pointers.data.shape, mask.data.shape))
-        launches[-1].record(direction, addresses[np.broadcast_to(mask.data, addresses.shape).astype(bool)], item_bytes)
+        addresses, taken = np.broadcast_arrays(pointers.data, mask.data)
+        counter.add(addresses[taken.astype(bool)], item_bytes)
 
     def recording_load(self: Any, pointers: TensorHandle, mask: TensorHandle, *rest: Any) -> TensorHandle:
-        record("read", pointers, mask)
+        count(reads, pointers, mask)
         return load(self, pointers, mask, *rest)
 
     def recording_store(self: Any, pointers: TensorHandle, value: TensorHandle, mask: TensorHandle, *rest: Any) -> Any:
-        record("written", pointers, mask)
+        count(writes, pointers, mask)
         return store(self, pointers, value, mask, *rest)
 
-    def recording_execute(self: Any, *args: Any, **kwargs: Any) -> Any:
-        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
-        launches.append(Traffic(self.fn.__name__, list({(x.data_ptr(), x.numel()): x for x in tensors}.values())))
-        return execute(self, *args, **kwargs)
+    def recording_execute(self: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal reads, writes
+        reads, writes = _Counter(), _Counter()
+        execute(self, *args, **kwargs)
+        given = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
+        tensors = {(x.data_ptr(), x.shape): x for x in given}.values()
+        launches.append(Traffic(self.fn.__name__, reads.requested, writes.requested, reads.moved, writes.moved,
+                                reads.fewest(tensors), writes.fewest(tensors)))
 
     InterpreterBuilder.create_masked_load, InterpreterBuilder.create_masked_store = recording_load, recording_store
     GridExecutor.__call__ = recording_execute

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .interpreter import bfloat16_bits, float_of_bits, recorded_traffic
 from .pinned import PINNED
+from .traffic import Traffic
 
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="kernels run compiled here")
 BF16 = torch.bfloat16
@@ -150,17 +151,19 @@ def test_traffic_counts_requested_bytes_and_distinct_sectors() -> None:
     with recorded_traffic() as launches:
         _every_second_kernel[(4,)](x, out, 1000, TIMES=3, BLOCK=256)
     [traffic] = launches
-    assert traffic.kernel == "_every_second_kernel"
-    assert traffic.requested == {"read": 3 * 500 * 4, "written": 500 * 4}
-    assert traffic.moved == {"read": 4000, "written": 4000}  # every sector of 8 numbers has 4 that are asked for
-    assert traffic.fewest == {"read": 4000, "written": 4000}
+    assert traffic == Traffic(
+        "_every_second_kernel",
+        requested_read=3 * 500 * 4, requested_written=500 * 4,
+        moved_read=4000, moved_written=4000,  # every sector of 8 numbers has 4 that are asked for
+        fewest_read=4000, fewest_written=4000)
+    assert (traffic.moved_over_fewest, traffic.requested_over_fewest) == (1, 1)
 
 
 def test_fewest_bytes_of_an_expanded_tensor_are_those_of_its_elements() -> None:
     x, out = torch.zeros(256), torch.zeros(256)
     with recorded_traffic() as launches:
         _every_second_kernel[(1,)](x.expand(7, 256), out, 256, TIMES=1, BLOCK=256)
-    assert launches[0].fewest == {"read": 1024, "written": 1024}
+    assert (launches[0].fewest_read, launches[0].fewest_written) == (1024, 1024)
 
 
 def test_counting_ends_with_its_block() -> None:
