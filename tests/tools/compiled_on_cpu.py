@@ -33,6 +33,7 @@ from triton._C.libtriton import llvm
 
 from .ahead_of_time import compile_launch
 from .launches import Launch, intercepted_launches, target_of
+from .llvm_ir import TYPE, closing, members, ptx_text, size_of, split_arguments, type_of
 from .pinned import require_pinned_triton
 from .traffic import SECTOR_BYTES, Traffic, distinct_bytes, extent
 
@@ -154,9 +155,6 @@ def load(ir: str) -> Any:
 
 # --- from a GPU's IR to the CPU's -------------------------------------------------------------------------------------
 
-TYPE = r"(?:\{[^}]*\}|<[^>]*>|\w+)"
-
-
 def retarget(ir: str, kernel: str) -> str:
     """LLVM IR that triton made for NVIDIA or AMD, as IR for x86-64 with `kernel_entry(ptr arguments)`."""
     ir = _without_metadata(ir)
@@ -266,14 +264,14 @@ def _return(result: str) -> list[str]:
 def _replace_assembly(ir: str, wrappers: dict[tuple[str, ...], str]) -> str:
     pieces, position = [], 0
     for match in re.finditer(rf'call ({TYPE}) asm (?:sideeffect )?"([^"]*)", "([^"]*)"\(', ir):
-        end = _closing(ir, match.end())
+        end = closing(ir, match.end())
         arguments = split_arguments(ir[match.end():end])
         result, text, constraints = match.groups()
         types = [type_of(argument) for argument in arguments]
         key = (result, text, constraints, *types)
         name = f"ptx.{list(wrappers).index(key) if key in wrappers else len(wrappers)}"
         if key not in wrappers:
-            wrappers[key] = _assembly_wrapper(name, result, text.replace("\\0A", "\n").replace("\\09", " "), types)
+            wrappers[key] = _assembly_wrapper(name, result, ptx_text(text), types)
         pieces += [ir[position:match.start()], f"call {result} @{name}({', '.join(arguments)})"]
         position = end + 1
     return "".join([*pieces, ir[position:]])
@@ -347,47 +345,3 @@ def _async_copy(operands: str, operand: Callable[[str], str], predicate: str) ->
         lines, copied = [], str(int(available or size, 0))
     return [*lines, f"  call void @copy_to_shared(ptr {operand(shared)}, ptr {operand(address)}, i64 {int(size, 0)}, "
                     f"i64 {copied}, {predicate})"]
-
-
-# --- reading IR -------------------------------------------------------------------------------------------------------
-
-def _closing(text: str, start: int) -> int:
-    """Index of the bracket that closes the one before `start`."""
-    depth = 1
-    for i in range(start, len(text)):
-        depth += (text[i] in "([{<") - (text[i] in ")]}>")
-        if not depth:
-            return i
-    raise AssertionError("unbalanced brackets")
-
-
-def split_arguments(text: str) -> list[str]:
-    pieces, depth, start = [], 0, 0
-    for i, character in enumerate(text):
-        depth += (character in "([{<") - (character in ")]}>")
-        if character == "," and not depth:
-            pieces.append(text[start:i].strip())
-            start = i + 1
-    return [piece for piece in (*pieces, text[start:].strip()) if piece]
-
-
-def type_of(argument: str) -> str:
-    match = re.match(rf"\s*({TYPE})", argument)
-    assert match, argument
-    return match[1]
-
-
-def members(kind: str) -> list[str]:
-    if kind == "void":
-        return []
-    return split_arguments(kind[1:-1]) if kind.startswith("{") else [kind]
-
-
-def size_of(kind: str) -> int:
-    """Bytes of an LLVM type in memory."""
-    if kind.startswith("<"):
-        count, item = re.fullmatch(r"<(\d+) x (\w+)>", kind).groups()  # type: ignore[union-attr]
-        return int(count) * size_of(item)
-    if kind.startswith("i"):
-        return max(1, int(kind[1:]) // 8)
-    return {"half": 2, "bfloat": 2, "float": 4, "double": 8, "ptr": 8}[kind]
