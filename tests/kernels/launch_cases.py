@@ -40,7 +40,7 @@ class LaunchCase:
     comparison: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `assert_matches`."""
     narrow: Mapping[str, str] = field(default_factory=dict)
-    """Why a large tensor is not accessed in 128 bits, by argument of a kernel."""
+    """Why a large tensor is not accessed in 128 bits, by argument of a kernel, as "x_ptr" or "gfx942 x_ptr"."""
     elements_per_turn: Mapping[str, Callable[[Mapping[str, Any]], int]] = field(default_factory=dict)
     """By kernel: elements that a program handles in one turn of its loop, from the kernel's arguments. Left out: those
     that the loop stores. A kernel that stores after its loop, as a reduction does, must say."""

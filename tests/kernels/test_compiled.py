@@ -13,13 +13,16 @@ from .launch_cases import CASES, LaunchCase
 
 pytestmark = [pytest.mark.compiled, pytest.mark.skipif(why_not() is not None, reason=why_not() or "")]
 
-# sm_90 and sm_100 differ from sm_80 in their matrix instructions, which are not covered, and in launch tables.
-ARCHES = ("sm_80", pytest.param("sm_90", marks=pytest.mark.slow), "gfx942")
-VARIANTS = [pytest.param(case, dtype, id=f"{case.name}-{label(dtype)}") for case in CASES for dtype in case.dtypes]
+# Every kernel for each vendor and in each of two dtypes; -m slow runs the rest. sm_90 and sm_100 differ from sm_80 in
+# their matrix instructions, which are not covered, and in launch tables.
+ARCHES = ("sm_80", "sm_90", "gfx942")
+QUICK = {("sm_80", torch.bfloat16), ("gfx942", torch.float32)}
+VARIANTS = [pytest.param(case, dtype, arch, id=f"{case.name}-{label(dtype)}-{arch}",
+                         marks=() if (arch, dtype) in QUICK or len(case.dtypes) == 1 else pytest.mark.slow)
+            for case in CASES for dtype in case.dtypes for arch in ARCHES]
 
 
-@pytest.mark.parametrize("arch", ARCHES)
-@pytest.mark.parametrize(("case", "dtype"), VARIANTS)
+@pytest.mark.parametrize(("case", "dtype", "arch"), VARIANTS)
 def test_compiled_code_matches_reference(case: LaunchCase, dtype: torch.dtype, arch: str) -> None:
     def calculation(*inputs: torch.Tensor) -> Results:
         with compiled_on_cpu(arch) as launches:

@@ -22,7 +22,7 @@ def check(rows: Table, case: LaunchCase, before: Table) -> None:
     unknown = sorted(rows.keys() - before.keys())
     assert not unknown, f"make kernels ARGS=--update, for {unknown} are not in {TABLE.name}"
     complaints = [f"{key}: {complaint}" for key, row in rows.items()
-                  for complaint in (*faults(row, case), *worse(row, before[key]))]
+                  for complaint in (*faults(key, row, case), *worse(row, before[key]))]
     assert not complaints, "\n".join(complaints)
 
 

@@ -30,10 +30,8 @@ class Compiled:
     """What triton's stages made of a launch, as far as they were run."""
 
     launch: Launch
-    ir_hash: str
-    """Of what the compiler is given: the kernel's IR without line numbers, options, target and triton's version."""
     asm: dict[str, Any] = field(repr=False)
-    """By stage: "ttir", "ttgir", "llir", then "ptx" and "cubin", or "amdgcn"."""
+    """Text by stage: "llir", then "ptx" and "cubin", or "amdgcn"."""
     metadata: dict[str, Any] = field(repr=False)
     log: str = field(repr=False)
     """What ptxas said."""
@@ -43,31 +41,49 @@ class Compiled:
 def compile_launch(launch: Launch, until: str | None = None) -> Compiled:
     """Run triton's own stages for the launch's target, up to and including `until` (None: to machine code)."""
     require_pinned_triton("compiling ahead of time")
-    backend, target, options = backend_of(launch.arch), target_of(launch.arch), launch.options
+    target, options = target_of(launch.arch), launch.options
     until = until or {"cuda": "cubin", "hip": "amdgcn"}[target.backend]
-    source = ASTSource(launch.kernel, launch.signature, constexprs=launch.constexprs, attrs=launch.attrs)
     stages: dict[str, Any] = {}
-    backend.add_stages(stages, options, Language.TRITON)
+    backend_of(launch.arch).add_stages(stages, options, Language.TRITON)
     metadata = {"target": target, **vars(options)}
     asm: dict[str, Any] = {}
     log = io.StringIO()
     start = time.perf_counter()
     with knobs.nvidia.scope(), contextlib.redirect_stdout(log):
         knobs.nvidia.dump_ptxas_log = True  # printed by triton's own call of ptxas
-        context = ir.context()
-        ir.load_dialects(context)
-        backend.load_dialects(context)
-        module = source.make_ir(target, options, backend.get_codegen_implementation(options),
-                                backend.get_module_map(), context)
-        ir_hash = hashlib.sha256(f"{module.str_nodebug()}{options}{target}".encode()).hexdigest()[:16]
+        module, _context = _frontend(launch)
         for name, stage in stages.items():
-            if until == "ir":
-                break
             module = stage(module, metadata)
-            asm[name] = module if isinstance(module, str | bytes) else module.str_nodebug()
+            if isinstance(module, str | bytes):
+                asm[name] = module
             if name == until:
                 break
-    return Compiled(launch, ir_hash, asm, metadata, log.getvalue(), time.perf_counter() - start)
+    return Compiled(launch, asm, metadata, log.getvalue(), time.perf_counter() - start)
+
+
+def _frontend(launch: Launch) -> tuple[Any, Any]:
+    """The kernel as Triton IR, and the context that it lives in."""
+    backend, target, options = backend_of(launch.arch), target_of(launch.arch), launch.options
+    source = ASTSource(launch.kernel, launch.signature, constexprs=launch.constexprs, attrs=launch.attrs)
+    context = ir.context()
+    ir.load_dialects(context)
+    backend.load_dialects(context)
+    return source.make_ir(target, options, backend.get_codegen_implementation(options), backend.get_module_map(),
+                          context), context
+
+
+_ir_texts: dict[tuple[str, ...], str] = {}
+
+
+def ir_hash(launch: Launch) -> str:
+    """Of what the compiler is given: IR without line numbers, options, target. Triton being pinned, it decides all."""
+    target = target_of(launch.arch)
+    key = (launch.kernel.cache_key, str(launch.signature), str(launch.constexprs), str(launch.attrs), target.backend,
+           str(launch.options.num_warps))
+    if key not in _ir_texts:
+        module, _context = _frontend(launch)
+        _ir_texts[key] = module.str_nodebug()
+    return hashlib.sha256(f"{_ir_texts[key]}{launch.options}{target}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

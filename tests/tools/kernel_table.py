@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .ahead_of_time import Resources, compile_launch, resources
+from .ahead_of_time import Resources, compile_launch, ir_hash, resources
 from .compiled_on_cpu import compiled_on_cpu, why_not
 from .launches import ARCHES, Launch, captured_launches
 from .pinned import PINNED
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TABLE = Path(__file__).parents[1] / "kernels" / "kernel_table.json"
 MOST_INSTRUCTIONS = 1.15  # times the committed figure
 MOST_BYTES = 1.02
-LARGE_SHARE = 1 / 100  # of a launch's largest tensor: what is smaller are filters and sums, not activations
+LARGE_SHARE, LARGE_BYTES = 1 / 100, 1 << 20  # of a launch's largest tensor, and at least: the rest are no activations
 TRAFFIC = "bytes"  # stands for the GPU in the key of a row about bytes
 TRAFFIC_ARCHES = ("sm_90", "sm_80")  # the first whose instructions are covered
 
@@ -54,7 +54,7 @@ def measure(case: LaunchCase, dtype: torch.dtype, arch: str, known: Mapping[str,
     rows: Table = {}
     for kernel, same in _named(launches):
         key = key_of(case, dtype, arch, kernel)
-        identity = compile_launch(same[0], until="ir").ir_hash
+        identity = ir_hash(same[0])
         if known.get(key, {}).get("ir") == identity:
             rows[key] = known[key] | {"launches": len(same)}
         else:
@@ -104,7 +104,8 @@ def elements_per_thread(launch: Launch, used: Resources,
 
 def large_arguments(launch: Launch) -> list[str]:
     tensors = {name: distinct_bytes(x) for name, x in launch.arguments.items() if isinstance(x, Tensor)}
-    return [name for name, size in tensors.items() if size >= LARGE_SHARE * max(tensors.values())]
+    floor = max(LARGE_BYTES, LARGE_SHARE * max(tensors.values()))
+    return [name for name, size in tensors.items() if size >= floor]
 
 
 def measure_traffic(case: LaunchCase, dtype: torch.dtype, known: Mapping[str, Row]) -> Table:
@@ -135,7 +136,7 @@ def measure_traffic(case: LaunchCase, dtype: torch.dtype, known: Mapping[str, Ro
 
 def _traffic_identity(launch: Launch) -> str:
     shapes = [(tuple(x.shape), x.stride()) for x in launch.arguments.values() if isinstance(x, Tensor)]
-    return f"{compile_launch(launch, until='ir').ir_hash} {launch.grid} {shapes}"
+    return f"{ir_hash(launch)} {launch.grid} {shapes}"
 
 
 def _run(case: LaunchCase, inputs: tuple[Tensor, ...]) -> tuple[list[Traffic], dict[str, Tensor]]:
@@ -151,13 +152,14 @@ def _run(case: LaunchCase, inputs: tuple[Tensor, ...]) -> tuple[list[Traffic], d
 
 # --- judging ----------------------------------------------------------------------------------------------------------
 
-def faults(row: Row, case: LaunchCase) -> list[str]:
+def faults(key: str, row: Row, case: LaunchCase) -> list[str]:
     """What no row may have."""
+    arch = key.split(" | ")[2]
     found = []
     if row.get("spill_bytes"):
         found.append(f"{row['spill_bytes']} bytes are spilled")
     found += [f"{argument} is accessed in {bits} bits, not 128" for argument, bits in row.get("bits", {}).items()
-              if bits < 128 and argument not in case.narrow]
+              if bits < 128 and not {argument, f"{arch} {argument}"} & case.narrow.keys()]
     if "instructions_per_element" in row and row["instructions_per_element"] is None:
         found.append("its loop stores nothing: the case must give elements_per_turn")
     return found
@@ -249,7 +251,7 @@ def main(arguments: list[str]) -> int:
             if why_not() is None:
                 found |= measure_traffic(case, dtype, {})
             for key, row in found.items():
-                for complaint in (*faults(row, case), *(worse(row, before[key]) if key in before else ())):
+                for complaint in (*faults(key, row, case), *(worse(row, before[key]) if key in before else ())):
                     print(f"{key}: {complaint}", file=sys.stderr)
                     status = 1
             rows |= found

@@ -76,26 +76,28 @@ def test_row_says_what_a_kernel_uses(arch: str) -> None:
     elements = 64 * 64 / (4 * (64 if arch == "gfx942" else 32))  # per thread and turn
     assert row["loop"] > elements  # at least an addition each
     assert row["instructions_per_element"] == round(row["loop"] / elements, 1)
-    assert faults(row, CASE) == []
+    assert faults(key, row, CASE) == []
 
 
 def test_elements_of_a_reduction_come_from_the_case() -> None:
     case = dataclasses.replace(CASE, name="total", calculation=total)
-    [row] = measure(case, BF16, "sm_90", {}).values()
-    assert faults(row, case) == ["its loop stores nothing: the case must give elements_per_turn"]
+    [(key, row)] = measure(case, BF16, "sm_90", {}).items()
+    assert faults(key, row, case) == ["its loop stores nothing: the case must give elements_per_turn"]
     case = dataclasses.replace(case, elements_per_turn={"_total_kernel": lambda a: a["BLOCK"] * a["C"]})
-    [row] = measure(case, BF16, "sm_90", {}).values()
+    [(key, row)] = measure(case, BF16, "sm_90", {}).items()
     assert row["instructions_per_element"] == round(row["loop"] / 32, 1)
 
 
 def test_narrow_access_and_spills_are_faults() -> None:
-    case = dataclasses.replace(CASE, large=(8, 100, 1))
-    [row] = measure(case, BF16, "sm_90", {}).values()
-    assert faults(row, case) == ["x_ptr is accessed in 16 bits, not 128", "out_ptr is accessed in 16 bits, not 128"]
-    assert faults(row, dataclasses.replace(case, narrow={"x_ptr": "one channel", "out_ptr": "one channel"})) == []
+    case = dataclasses.replace(CASE, large=(8, 100_000, 1))
+    [(key, row)] = measure(case, BF16, "sm_90", {}).items()
+    narrow = "is accessed in 16 bits, not 128"
+    assert faults(key, row, case) == [f"x_ptr {narrow}", f"out_ptr {narrow}"]
+    assert faults(key, row, dataclasses.replace(case, narrow={"x_ptr": "one", "sm_90 out_ptr": "one"})) == []
+    assert len(faults(key, row, dataclasses.replace(case, narrow={"x_ptr": "one", "sm_80 out_ptr": "one"}))) == 1
     case = dataclasses.replace(CASE, calculation=lambda x: running_sum(x, block=128, maxnreg=24))
-    [row] = measure(case, BF16, "sm_90", {}).values()
-    assert faults(row, case) == [f"{row['spill_bytes']} bytes are spilled"]
+    [(key, row)] = measure(case, BF16, "sm_90", {}).items()
+    assert faults(key, row, case) == [f"{row['spill_bytes']} bytes are spilled"]
 
 
 @pytest.mark.parametrize("name", ["instructions_per_element", "moved", "requested", "launches"])
