@@ -262,6 +262,8 @@ UNARY(llvm_nvvm_floor, _f, floorf(x)) UNARY(llvm_nvvm_ceil, _f, ceilf(x))
 GPU(llvm_nvvm_fma_rn_f) { out->f32[0] = fmaf(in[0].f32[0], in[1].f32[0], in[2].f32[0]); }
 GPU(llvm_nvvm_fma_rn_ftz_f) { out->f32[0] = fmaf(in[0].f32[0], in[1].f32[0], in[2].f32[0]); }
 
+GPU(llvm_nvvm_div_full) { out->f32[0] = in[0].f32[0] / in[1].f32[0]; }
+GPU(llvm_nvvm_div_full_ftz) { out->f32[0] = in[0].f32[0] / in[1].f32[0]; }
 GPU(div_full_f32) { out->f32[0] = in[0].f32[0] / in[1].f32[0]; }
 GPU(div_rn_f32) { out->f32[0] = in[0].f32[0] / in[1].f32[0]; }
 GPU(tanh_approx_f32) { out->f32[0] = tanhf(in[0].f32[0]); }
@@ -342,7 +344,9 @@ GPU(llvm_amdgcn_fmed3_f32) { out->f32[0] = fmaxf(fminf(in[0].f32[0], in[1].f32[0
                                                  fminf(fmaxf(in[0].f32[0], in[1].f32[0]), in[2].f32[0])); }
 
 GPU(llvm_amdgcn_readfirstlane_i32) { out->u32[0] = from_lane(in[0].u32[0], 0); }
+GPU(llvm_amdgcn_readfirstlane_f32) { out->u32[0] = from_lane(in[0].u32[0], 0); }
 GPU(llvm_amdgcn_readlane_i32) { out->u32[0] = from_lane(in[0].u32[0], in[1].u32[0] % 64); }
+GPU(llvm_amdgcn_readlane_f32) { out->u32[0] = from_lane(in[0].u32[0], in[1].u32[0] % 64); }
 GPU(llvm_amdgcn_ds_bpermute) { out->u32[0] = from_lane(in[1].u32[0], in[0].u32[0] / 4 % 64); }
 
 GPU(llvm_amdgcn_ds_swizzle) {
@@ -369,6 +373,8 @@ GPU(llvm_amdgcn_update_dpp_i32) {
     int enabled = (in[3].i32[0] >> self / 16 & 1) && (in[4].i32[0] >> (self / 4 & 3) & 1);
     out->u32[0] = enabled && other >= 0 ? value : enabled && in[5].u8[0] ? 0 : in[0].u32[0];
 }
+
+GPU(llvm_amdgcn_update_dpp_f32) { llvm_amdgcn_update_dpp_i32(out, in); }
 
 /* A buffer resource: loads beyond `bytes` give zero, stores there are dropped; that is how masked lanes are written. */
 typedef struct { char *base; uint64_t bytes; } Buffer;
