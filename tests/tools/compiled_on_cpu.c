@@ -240,6 +240,10 @@ GPU(llvm_nvvm_barrier_cta_sync_aligned_all) { wait_at(&block); }
 GPU(llvm_nvvm_bar_warp_sync) { wait_for_warp(); }
 GPU(llvm_nvvm_shfl_sync_bfly_i32) { out->u32[0] = from_lane(in[1].u32[0], lane % 32 ^ in[2].u32[0]); }
 GPU(llvm_nvvm_shfl_sync_idx_i32) { out->u32[0] = from_lane(in[1].u32[0], in[2].u32[0] % 32); }
+GPU(llvm_nvvm_shfl_sync_up_i32) {
+    int distance = in[2].i32[0], self = lane % 32;
+    out->u32[0] = from_lane(in[1].u32[0], self < distance ? self : self - distance);
+}
 IGNORED(llvm_nvvm_cp_async_commit_group)
 IGNORED(llvm_nvvm_cp_async_wait_group)
 IGNORED(llvm_nvvm_cp_async_wait_all)

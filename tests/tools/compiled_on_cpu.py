@@ -280,9 +280,10 @@ def _replace_assembly(ir: str, wrappers: dict[tuple[str, ...], str]) -> str:
 def _assembly_wrapper(name: str, result: str, text: str, types: list[str]) -> str:
     """IR of a function that does what some lines of PTX do. `$i` names the results first, then the operands."""
     outs = members(result)
-    instructions = [line.strip() for line in text.replace(";", "\n").splitlines() if line.strip()]
+    lines_of_text = (line.partition("//")[0].strip() for line in text.replace(";", "\n").splitlines())
+    instructions = [line for line in lines_of_text if line]
     *moves, instruction = instructions
-    match = re.fullmatch(r"(?:@\$(?P<predicate>\d+)\s+)?(?P<mnemonic>[\w.:]+)\s+(?P<operands>.*)", instruction)
+    match = re.fullmatch(r"(?:@\$(?P<predicate>\d+)\s+)?(?P<mnemonic>[\w.:]+)\s*(?P<operands>.*)", instruction)
     if match is None or not all(move.startswith("mov.") for move in moves):
         raise NotImplementedError(f"inline PTX is not covered: {text}")
 

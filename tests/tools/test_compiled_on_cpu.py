@@ -75,7 +75,7 @@ def test_pointwise_kernel_computes_in_every_dtype_for_every_arch(arch: str, dtyp
     assert nbytes <= traffic[0].moved_read <= nbytes + 64
 
 
-@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("arch", ["sm_80", "gfx942"])
 @pytest.mark.parametrize("steps", [1, 5])
 @pytest.mark.parametrize("aligned", [True, False], ids=["aligned", "unaligned"])
 def test_loop_and_reduction_across_lanes_and_warps(arch: str, steps: int, aligned: bool) -> None:
