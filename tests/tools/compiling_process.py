@@ -37,24 +37,20 @@ class Child:
 
 
 class Parent:
+    """Puts an item in place of each test marked `compiled` that asks the process that compiles for its report."""
+
     def __init__(self) -> None:
-        self._items: list[pytest.Item] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._reports: IO[str]
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
+        self._nodeids: list[str] = []
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._items = [item for item in session.items if item.get_closest_marker("compiled")]
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        if not item.get_closest_marker("compiled"):
-            return None
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._reports_of(item):
-            item.ihook.pytest_runtest_logreport(report=report)
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        return True
+    @pytest.hookimpl(trylast=True)  # after those that deselect
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for i, item in enumerate(items):
+            if item.get_closest_marker("compiled"):
+                items[i] = Forwarded.from_parent(item.parent, name=item.name, original=item, process=self)
+                self._nodeids.append(item.nodeid)
 
     def pytest_sessionfinish(self) -> None:
         if self._process is not None:
@@ -63,17 +59,8 @@ class Parent:
             self._process.wait()
         self._output.close()
 
-    def _start(self, config: pytest.Config) -> None:
-        here, there = os.pipe()
-        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", "-m", "compiled", *(item.nodeid for item in self._items)],
-            cwd=config.rootpath, env=environment | {REPORTS_FD: str(there)}, pass_fds=(there,),
-            stdout=self._output, stderr=subprocess.STDOUT)
-        os.close(there)
-        self._reports = os.fdopen(here)
-
-    def _reports_of(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+    def reports_of(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+        """What the other process reports of a test; it runs them in the order of this session."""
         if self._process is None:
             self._start(item.config)
         while line := self._reports.readline():
@@ -84,6 +71,43 @@ class Parent:
                 if report.when == "teardown":
                     return
         self._output.seek(0)
-        output = self._output.read().decode(errors="replace")
-        yield pytest.TestReport(item.nodeid, item.location, {}, "failed",
-                                f"the process that compiles ended without a report of this test\n{output}", "call")
+        pytest.fail("the process that compiles ended without a report of this test\n"
+                    + self._output.read().decode(errors="replace"), pytrace=False)
+
+    def _start(self, config: pytest.Config) -> None:
+        here, there = os.pipe()
+        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", "-m", "compiled", *self._nodeids],
+            cwd=config.rootpath, env=environment | {REPORTS_FD: str(there)}, pass_fds=(there,),
+            stdout=self._output, stderr=subprocess.STDOUT)
+        os.close(there)
+        self._reports = os.fdopen(here)
+
+
+class ReportedFailure(Exception):
+    def __init__(self, report: pytest.TestReport) -> None:
+        self.report = report
+
+
+class Forwarded(pytest.Item):
+    def __init__(self, *, original: pytest.Item, process: Parent, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._original, self._process = original, process
+        self.own_markers = original.own_markers
+        self.keywords.update({mark.name: mark for mark in original.iter_markers()})
+
+    def runtest(self) -> None:
+        for report in self._process.reports_of(self):
+            if report.skipped:
+                pytest.skip(report.longrepr[2].removeprefix("Skipped: "))
+            if report.failed:
+                raise ReportedFailure(report)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+        if isinstance(excinfo.value, ReportedFailure):
+            return excinfo.value.report.longrepr
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self) -> Any:
+        return self._original.reportinfo()
