@@ -247,6 +247,7 @@ def main(arguments: list[str]) -> int:
     before, rows, status = committed(), Table(), 0
     for case in chosen:
         for dtype in case.dtypes:
+            print(f"{case.name}, {dtype}", file=sys.stderr, flush=True)  # it takes minutes
             found = {key: row for arch in ARCHES for key, row in measure(case, dtype, arch, {}).items()}
             if why_not() is None:
                 found |= measure_traffic(case, dtype, {})

@@ -54,6 +54,18 @@ def _matmul_kernel(x_ptr, w_ptr, out_ptr, M, BLOCK_M: tl.constexpr, K: tl.conste
     tl.store(out_ptr + offs_m[:, None] * N + offs_n[None, :], tl.dot(x, w, input_precision=PRECISION), mask=mask)
 
 
+@triton.jit
+def _delay_kernel(x_ptr, out_ptr, T, BLOCK: tl.constexpr, ALIAS: tl.constexpr):
+    """out[t] = x[t - 2], what comes before x being x[0]."""
+    offs = tl.arange(0, BLOCK)
+    last = tl.load(x_ptr + offs)
+    older = last if ALIAS else last + 0.0
+    for t in range(T):
+        tl.store(out_ptr + t * BLOCK + offs, older)
+        if t < T - 1:
+            older, last = last, tl.load(x_ptr + t * BLOCK + offs)
+
+
 def numbers(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
@@ -100,6 +112,18 @@ def test_matrix_units_multiply(arch: str, dtype: torch.dtype, precision: str, st
         _matmul_kernel[(2,)](x, w, out, 50, BLOCK_M=32, K=32, N=64, PRECISION=precision)
     allowed = 2 * step * (x.double().abs() @ w.double().abs()).max().item()
     torch.testing.assert_close(out.double(), x.double() @ w.double(), rtol=0, atol=allowed)
+
+
+def test_what_the_front_end_loses_shows() -> None:
+    """`older = last` before a loop and reassigned under `if` is not carried by it (triton 3.7.1): silently wrong on a
+    GPU, right interpreted. A kernel of this project had it."""
+    x, out = numbers(5, 64, dtype=torch.float32), poisoned(5, 64)
+    expected = x[[0, 0, 0, 1, 2]]
+    with compiled_on_cpu("sm_80"):
+        _delay_kernel[(1,)](x, out, 5, BLOCK=64, ALIAS=False)
+        assert torch.equal(out, expected)
+        _delay_kernel[(1,)](x, out, 5, BLOCK=64, ALIAS=True)
+    assert not torch.equal(out, expected)
 
 
 def test_wgmma_is_not_covered_and_says_so() -> None:
