@@ -43,7 +43,7 @@ class LaunchCase:
     """Why a large tensor is not accessed in 128 bits, by argument of a kernel, as "x_ptr" or "gfx942 x_ptr"."""
     elements_per_turn: Mapping[str, Callable[[Mapping[str, Any]], int]] = field(default_factory=dict)
     """By kernel: elements that a program handles in one turn of its loop, from the kernel's arguments. Left out: those
-    that the loop stores. A kernel that stores after its loop, as a reduction does, must say."""
+    that the loop stores. A kernel that stores no large tensor, or after its loop, as a reduction does, must say."""
 
     def filled(self, shape: Shape, dtype: torch.dtype) -> tuple[Tensor, ...]:
         seeds = iter(range(100))

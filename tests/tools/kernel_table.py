@@ -94,11 +94,17 @@ def _row(case: LaunchCase, launch: Launch) -> Row:
 
 def elements_per_thread(launch: Launch, used: Resources,
                         per_turn: Callable[[Mapping[str, Any]], int] | None) -> float:
-    """Elements that a thread handles in one turn of the kernel's loop: as the case says, or those that it stores."""
+    """Elements that a thread handles in one turn of the kernel's loop: as the case says, or those that it stores.
+
+    0 where neither is known.
+    """
     if per_turn is not None:
         return per_turn(launch.arguments) / launch.num_threads
-    stored = [launch.arguments[name] for name, accesses in used.access_bits.items() if "store" in accesses]
-    largest = max(stored, key=Tensor.numel)
+    stored = [name for name, accesses in used.access_bits.items() if "store" in accesses]
+    large = large_arguments(launch)
+    if large and not set(large) & set(stored):
+        return 0  # a reduction: what it stores is not what it goes through
+    largest = max((launch.arguments[name] for name in stored), key=Tensor.numel)
     return used.code.stored_bits / (8 * largest.element_size())
 
 
@@ -161,7 +167,7 @@ def faults(key: str, row: Row, case: LaunchCase) -> list[str]:
     found += [f"{argument} is accessed in {bits} bits, not 128" for argument, bits in row.get("bits", {}).items()
               if bits < 128 and not {argument, f"{arch} {argument}"} & case.narrow.keys()]
     if "instructions_per_element" in row and row["instructions_per_element"] is None:
-        found.append("its loop stores nothing: the case must give elements_per_turn")
+        found.append("what it stores is less than what it goes through: the case must give elements_per_turn")
     return found
 
 

@@ -82,7 +82,8 @@ def test_row_says_what_a_kernel_uses(arch: str) -> None:
 def test_elements_of_a_reduction_come_from_the_case() -> None:
     case = dataclasses.replace(CASE, name="total", calculation=total)
     [(key, row)] = measure(case, BF16, "sm_90", {}).items()
-    assert faults(key, row, case) == ["its loop stores nothing: the case must give elements_per_turn"]
+    assert faults(key, row, case) == [
+        "what it stores is less than what it goes through: the case must give elements_per_turn"]
     case = dataclasses.replace(case, elements_per_turn={"_total_kernel": lambda a: a["BLOCK"] * a["C"]})
     [(key, row)] = measure(case, BF16, "sm_90", {}).items()
     assert row["instructions_per_element"] == round(row["loop"] / 32, 1)
