@@ -1,4 +1,5 @@
-"""What every test gets: one thread, a summary that counts skipped GPU tests, and outputs poisoned on request."""
+"""What every test gets: one thread, a summary that counts skipped GPU tests, outputs poisoned on request, and a process
+that interprets Triton kernels or compiles them."""
 
 import os
 from collections.abc import Iterator
@@ -6,16 +7,26 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from .tools import compiling_process
+
 HAS_GPU = torch.cuda.is_available()
 NO_GPU = "no CUDA device"
 
-if not HAS_GPU:
-    # Triton kernels run in Triton's interpreter, if this is set before triton is first imported. On a GPU the same
-    # tests run the compiled kernels.
+# Without a GPU, Triton kernels run in Triton's interpreter, if this is set before triton is first imported; tests
+# marked `compiled` go to a process that compiles. On a GPU all of them run the compiled kernels, here.
+INTERPRETING = not HAS_GPU and not compiling_process.inside()
+if INTERPRETING:
     os.environ["TRITON_INTERPRET"] = "1"
 
 # The order of a CPU reduction depends on the number of threads, and golden losses on the order.
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if INTERPRETING:
+        config.pluginmanager.register(compiling_process.Parent())
+    if compiling_process.inside():
+        config.pluginmanager.register(compiling_process.Child(config))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
