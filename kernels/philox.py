@@ -82,7 +82,7 @@ def philox_normal(noise: PhiloxNoise, shape: Sequence[int]) -> Tensor:
 
 def philox_words(seed: Tensor, *counter: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox4x32-10 of four counter words that broadcast, by the 64-bit key `seed`: int64 in [0, 2^32)."""
-    a, b, c, d = (torch.as_tensor(word, device=seed.device) & _WORD for word in counter)
+    a, b, c, d = (torch.as_tensor(word, dtype=torch.int64, device=seed.device) & _WORD for word in counter)
     low, high = seed & _WORD, (seed >> 32) & _WORD
     for _ in range(10):
         # Products wrap at 64 bits, which the masks undo; what stands above 32 bits in b and d is masked a round later.

@@ -249,7 +249,7 @@ def _tanh_residual_bwd_kernel(
 # ---- launchers -------------------------------------------------------------------------------------------------------
 
 
-class _Launch(NamedTuple):
+class Launch(NamedTuple):
     grid: tuple[int, int, int]
     frames: int
     block: int
@@ -260,7 +260,7 @@ class _Launch(NamedTuple):
         return {"FRAMES": self.frames, "BLOCK": self.block, "num_warps": self.warps}
 
 
-def _launch(x: Tensor, shape: Sequence[int], *, noise_in_fours: bool = False) -> _Launch:
+def launch_of(x: Tensor, shape: Sequence[int], *, noise_in_fours: bool = False) -> Launch:
     """One pixel per thread, four warps. Four frames per program share what is looked up per pixel; one, where fours
     would leave most of a device idle: it takes some 500 programs."""
     n, c, t, h, w = shape
@@ -269,7 +269,7 @@ def _launch(x: Tensor, shape: Sequence[int], *, noise_in_fours: bool = False) ->
     frames = min(t, 4)
     if tiles * -(-t // frames) * samples < 512 and not noise_in_fours:
         frames = 1
-    return _Launch((tiles, -(-t // frames), samples), frames, block, 4)
+    return Launch((tiles, -(-t // frames), samples), frames, block, 4)
 
 
 def _tables(x: Tensor | None, size: Sequence[int], mode: ResampleMode, *, transposed: bool = False) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def run_upsample_add_noise(x: Tensor | None, shape: Sequence[int], mode: Resampl
                            gray: bool) -> Tensor:
     y = empty_sum(x, shape, mode, noise, seed)
     _, c, t, h, w = shape
-    drawn, launch = seed is not None, _launch(y, shape, noise_in_fours=seed is not None)
+    drawn, launch = seed is not None, launch_of(y, shape, noise_in_fours=seed is not None)
     with torch.cuda.device_of(y):
         _upsample_add_noise_kernel[launch.grid](
             x, noise, seed, amplitudes, y, T=t, H=h, W=w, **_tables(x, (h, w), mode),
@@ -301,7 +301,7 @@ def run_upsample_add_noise(x: Tensor | None, shape: Sequence[int], mode: Resampl
 
 def run_upsample_bwd(dy: Tensor, size: Sequence[int], mode: ResampleMode) -> Tensor:
     dx = empty_resized(dy, size, mode)
-    launch = _launch(dx, dx.shape)
+    launch = launch_of(dx, dx.shape)
     with torch.cuda.device_of(dx):
         _upsample_add_noise_kernel[launch.grid](
             dy, None, None, None, dx, T=dx.shape[2], H=size[0], W=size[1], **_tables(dy, size, mode, transposed=True),
@@ -313,7 +313,7 @@ def run_upsample_bwd(dy: Tensor, size: Sequence[int], mode: ResampleMode) -> Ten
 def run_upsample_tanh_residual(x: Tensor | None, residual: Tensor, mode: ResampleMode) -> Tensor:
     y = empty_clip(x, residual, mode)
     _, c, t, h, w = y.shape
-    launch = _launch(y, y.shape)
+    launch = launch_of(y, y.shape)
     with torch.cuda.device_of(y):
         _upsample_tanh_residual_kernel[launch.grid](
             x, residual, y, T=t, H=h, W=w, **_tables(x, (h, w), mode), **_strides("x", x), **_strides("g", residual),
@@ -324,7 +324,7 @@ def run_upsample_tanh_residual(x: Tensor | None, residual: Tensor, mode: Resampl
 def run_tanh_residual_bwd(dy: Tensor, residual: Tensor) -> Tensor:
     dg = torch.empty_like(residual)
     _, c, t, h, w = dg.shape
-    launch = _launch(dg, dg.shape)
+    launch = launch_of(dg, dg.shape)
     with torch.cuda.device_of(dg):
         _tanh_residual_bwd_kernel[launch.grid](
             dy, residual, dg, T=t, H=h, W=w, **_strides("dy", dy), **_strides("g", residual), **_strides("dg", dg),
