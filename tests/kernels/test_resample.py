@@ -98,16 +98,20 @@ def test_one_pixel_and_more_taps_than_are_unrolled_match_the_formula(small: Size
                    with_gradient(partial(formula, mode=mode), size), (x, dy, v), multilinear=True)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3, 4, 5), (1, 2, 5, 4, 5), (2, 6, 1, 4, 5)], ids=label)
-def test_any_number_of_channels_and_frames_matches_the_formula(shape: tuple[int, ...],
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also with four frames per program, which small clips are not given."""
-    def launch(*args: Any, **_: Any) -> Any:
-        return launch_of(*args, noise_in_fours=True)
-    monkeypatch.setattr("sgif.kernels.resample_triton.launch_of", launch)
-    x, dy, v = (random(*shape[:3], *s, seed=i).to(DEVICE) for i, s in enumerate(((4, 5), (6, 7), (4, 5))))
-    assert_matches(with_gradient(partial(upsample, impl="triton"), (6, 7)), with_gradient(formula, (6, 7)),
-                   (x, dy, v), multilinear=True)
+@pytest.fixture
+def four_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four frames per program, which small clips are not given."""
+    monkeypatch.setattr("sgif.kernels.resample_triton.launch_of",
+                        lambda *args, **_: launch_of(*args, noise_in_fours=True))
+
+
+CHANNELS_AND_FRAMES = pytest.mark.parametrize("shape", [(1, 1, 3), (1, 2, 5), (2, 6, 1)], ids=label)
+
+
+@pytest.mark.usefixtures("four_frames")
+@CHANNELS_AND_FRAMES
+def test_four_frames_per_program_and_any_number_of_channels_match_the_formula(shape: tuple[int, ...]) -> None:
+    check_upsample((*shape, 4, 5), (6, 7), "bilinear", "triton", torch.float32, "contiguous")
 
 
 def line(*values: float) -> Tensor:
@@ -269,6 +273,17 @@ def test_the_gradient_of_an_amplitude_of_drawn_noise_is_the_noise(impl: Any) -> 
     torch.testing.assert_close(dx, torch.autograd.grad(upsample(x, (5, 7), impl="torch"), x, dy)[0])
 
 
+@pytest.mark.usefixtures("four_frames")
+@CHANNELS_AND_FRAMES
+def test_given_noise_in_four_frames_per_program_matches_the_formula(shape: tuple[int, ...]) -> None:
+    x, noise, dy, v = (random(*shape, *size, seed=seed).to(DEVICE)
+                       for seed, size in enumerate(((4, 5), (5, 7), (5, 7), (5, 7))))
+    amplitude = random(shape[0], seed=5).to(DEVICE)
+    assert_matches(sum_with_gradients(partial(upsample_add_noise, impl="triton"), (5, 7)),
+                   sum_with_gradients(sum_by_formula, (5, 7)), (x, noise, amplitude, dy, v),
+                   multilinear=True, terms=dy.numel())
+
+
 @pytest.mark.parametrize("impl", ["torch", "triton"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_noise_of_scale_0_is_amplitude_times_noise(channels: int, impl: Any) -> None:
@@ -315,6 +330,16 @@ def test_the_residual_and_its_gradients_match_the_formula(impl: Any, dtype: torc
     assert_matches(residual_with_gradients(partial(upsample_tanh_residual, impl=impl), (5, 7), with_x),
                    residual_with_gradients(residual_by_formula, (5, 7), with_x),
                    (arrange(x), arrange(residual), arrange(dy), arrange(v)), terms=4)
+
+
+@pytest.mark.usefixtures("four_frames")
+@CHANNELS_AND_FRAMES
+def test_a_residual_in_four_frames_per_program_matches_the_formula(shape: tuple[int, ...]) -> None:
+    x, residual, dy, v = (random(*shape, *size, seed=seed).to(DEVICE)
+                          for seed, size in enumerate(((4, 5), (5, 7), (5, 7), (5, 7))))
+    assert_matches(residual_with_gradients(partial(upsample_tanh_residual, impl="triton"), (5, 7), True),
+                   residual_with_gradients(residual_by_formula, (5, 7), True),
+                   (x, LAYOUTS["channels-last"](residual), dy, v), terms=4)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-6, -3e-3, 0.5, -2.0, 5.0, -9.0, 20.0, 200.0, float("inf")])
