@@ -306,24 +306,34 @@ def _batch_norm_act_bwd_bwd_kernel(v_ptr, dy_ptr, x_ptr, mean_ptr, var_ptr, gamm
 class _Launch(NamedTuple):
     num_warps: int
     vectors: int  # of 16 bytes, that a thread takes of each tensor and round
-    stages: int  # rounds in flight and at work, by asynchronous copies into shared memory
+    stages: int  # rounds at work and in flight; the latter as asynchronous copies into shared memory, without registers
     programs_per_sm: int
 
 
+# What a program holds is the same for any number of channels and dtype: 16 bytes of each tensor per thread and round.
+# Little's law asks for 16 KB in flight per SM on an H100 (3.0 TB/s, 0.7 us), 43 KB on a B200: without the stages the
+# double backward would have 24. Reductions are one wave of as many programs as their registers let in (bfloat16,
+# sm_90) and so leave few sums; elementwise passes several waves, so that no SM waits for the slowest.
 _LAUNCHES = {
+    # 64 registers. Two vectors: with one, 10.0 instead of 7.1 instructions per element, and a B200 has time for 10.
     "fwd_stats": _Launch(num_warps=8, vectors=2, stages=3, programs_per_sm=4),
-    "fwd": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=16),
-    "bwd_sums": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=3),
-    "bwd": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=16),
-    "bwd_bwd_sums": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=2),
-    "bwd_bwd": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=16),
+    "fwd": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=16),  # 64
+    "bwd_sums": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=3),  # 74
+    "bwd": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=16),  # 64
+    "bwd_bwd_sums": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=2),  # 117
+    "bwd_bwd": _Launch(num_warps=8, vectors=1, stages=3, programs_per_sm=16),  # 127
 }
 
+# By table: a launch asks the device nothing. Elsewhere 128.
 _MULTIPROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170,
                     "gfx90a": 104, "gfx942": 304}
 
 FEW_PARTS = 32
 """So many sums per group each elementwise program adds up itself; more are added up by a launch of their own."""
+
+FEW_PARTS_BYTES = 1 << 20
+"""A reduction over a group stays with FEW_PARTS programs up to this size (8x25x44 at 32 channels in bfloat16 has half of
+it): at most eight rounds each, which should take no longer than the launch that is saved, some 2 us."""
 
 
 class _Plan(NamedTuple):
@@ -348,7 +358,7 @@ def _plan(kernel: str, groups: int, rows: int, channels: int, element_size: int,
     blocks_c = -(-channels // block_c)
     tiles = -(-rows // block_m)
     parts = max(1, _MULTIPROCESSORS.get(arch, 128) * launch.programs_per_sm // (groups * blocks_c))
-    if kernel.endswith(("stats", "sums")) and tiles <= 4 * FEW_PARTS:
+    if kernel.endswith(("stats", "sums")) and rows * block_c * element_size <= FEW_PARTS_BYTES:
         parts = min(parts, FEW_PARTS)
     tiles_per_program = -(-tiles // parts)
     return _Plan((-(-tiles // tiles_per_program), blocks_c, groups), tiles_per_program * block_m, block_m, block_c,
