@@ -28,12 +28,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv3d
 
+from .batch_norm_act import EPS
 from .convolution import PadMode, channels_last, compute_dtype, convolution, pad_clip, weight_gradients_wanted
 from .dispatch import Impl, arch_of, below_autograd, jit, register_op, resolve_impl, tl, triton
 
@@ -47,9 +48,10 @@ def depthwise_pair3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, *, 
 
 
 @jit
-def _pack_filters_kernel(spatial_ptr, temporal_ptr, filters_ptr, C, BLOCK_C: tl.constexpr):
-    """Filters as the others read them, channels innermost: for a block of channels nine rows of spatial taps and three
-    of temporal ones (two more are for the norm)."""
+def _pack_filters_kernel(spatial_ptr, temporal_ptr, mean_ptr, var_ptr, gamma_ptr, beta_ptr, filters_ptr, C, eps,
+                         NORM: tl.constexpr, BLOCK_C: tl.constexpr):
+    """Filters as the others read them, channels innermost: for a block of channels nine rows of spatial taps, three of
+    temporal ones, and the scale and shift of the norm before."""
     offs_c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     mask_c = offs_c < C
     filters_ptr += tl.program_id(0) * (14 * BLOCK_C) + tl.arange(0, BLOCK_C)
@@ -59,6 +61,13 @@ def _pack_filters_kernel(spatial_ptr, temporal_ptr, filters_ptr, C, BLOCK_C: tl.
     for tap in tl.static_range(3):
         value = tl.load(temporal_ptr + offs_c * 3 + tap, mask=mask_c, other=0.0)
         tl.store(filters_ptr + (9 + tap) * BLOCK_C, value.to(tl.float32))
+    if NORM:
+        mean = tl.load(mean_ptr + offs_c, mask=mask_c, other=0.0)
+        var = tl.load(var_ptr + offs_c, mask=mask_c, other=1.0)
+        scale = tl.load(gamma_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32) / tl.sqrt(var + eps)
+        shift = tl.load(beta_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32) - mean * scale
+        tl.store(filters_ptr + 12 * BLOCK_C, scale)
+        tl.store(filters_ptr + 13 * BLOCK_C, shift)
 
 
 @jit
@@ -431,6 +440,14 @@ def _depthwise_pair_bwd_weight_kernel(x_ptr, dv_ptr, filters_ptr, ds_ptr, dt_ptr
             tl.store(dt_ptr + 2, tl.sum(dt_2, 0), mask=mask_c)
 
 
+class Norm(NamedTuple):
+    """A BatchNorm to apply to x as it is loaded, LeakyReLU(0.2) behind it: float32 statistics and parameters [C]."""
+    mean: Tensor
+    var: Tensor
+    gamma: Tensor
+    beta: Tensor
+
+
 class TileConfig(NamedTuple):
     """A launch: a tile of block_h x 2 block_w pixels and block_c channels, for num_warps warps."""
     block_c: int
@@ -440,7 +457,7 @@ class TileConfig(NamedTuple):
 
 
 # (block_h, block_w) by the pairs of pixels in a tile: as square in pixels as powers of two allow.
-_TILE = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8, 4), 64: (8, 8), 128: (16, 8), 256: (16, 16)}
+TILE_OF_PAIRS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8, 4), 64: (8, 8), 128: (16, 8), 256: (16, 16)}
 
 
 def tile_config(channels: int, dtype: torch.dtype, pixels: int) -> TileConfig:
@@ -451,16 +468,20 @@ def tile_config(channels: int, dtype: torch.dtype, pixels: int) -> TileConfig:
     block_c = min(triton.next_power_of_2(channels), 64)
     num_warps = 4 if pixels <= 64 * 64 else 8
     threads_per_pixel = max(1, block_c * dtype.itemsize // 16)
-    return TileConfig(block_c, *_TILE[32 * num_warps // threads_per_pixel], num_warps)
+    return TileConfig(block_c, *TILE_OF_PAIRS[32 * num_warps // threads_per_pixel], num_warps)
 
 
 _MULTIPROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "gfx942": 304}
 
 
+def multiprocessors(arch: str) -> int:
+    return _MULTIPROCESSORS.get(arch, 100)
+
+
 def frames_per_program(frames: int, programs: int, arch: str) -> int:
     """Time in as many pieces as give each multiprocessor two programs; a piece recomputes two frames, so it has at
     least two of its own."""
-    wanted = 2 * _MULTIPROCESSORS.get(arch, 100)
+    wanted = 2 * multiprocessors(arch)
     pieces = max(1, min(wanted // programs, frames // 2))
     return -(-frames // pieces)
 
@@ -507,13 +528,14 @@ def padded_shape(shape: Sequence[int], pad_space: PadMode, pad_time: PadMode, si
     return [n, c, t + time, h + space, w + space]
 
 
-def pack_filters(spatial: Tensor, temporal: Tensor, block_c: int) -> Tensor:
-    """The filters as the kernels read them."""
+def pack_filters(spatial: Tensor, temporal: Tensor, block_c: int, norm: Norm | None = None) -> Tensor:
+    """The filters, and the scale and shift of the norm before them, as the kernels read them."""
     channels = spatial.shape[0]
     blocks = triton.cdiv(channels, block_c)
     filters = spatial.new_empty((blocks, 14, block_c), dtype=torch.float32)
-    spatial, temporal = spatial.contiguous(), temporal.contiguous()
-    _pack_filters_kernel[(blocks,)](spatial, temporal, filters, channels, BLOCK_C=block_c, num_warps=1)
+    mean, var, gamma, beta = norm or (None,) * 4
+    _pack_filters_kernel[(blocks,)](spatial.contiguous(), temporal.contiguous(), mean, var, gamma, beta, filters,
+                                    channels, EPS, NORM=norm is not None, BLOCK_C=block_c, num_warps=1)
     return filters
 
 
@@ -545,8 +567,8 @@ def _bwd_input(dv: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode
     return _walk(dv, spatial, temporal, padded_shape(dv.shape, pad_space, pad_time, 1), pad_space, pad_time, True)
 
 
-def _bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode,
-                pad_time: PadMode) -> tuple[Tensor, Tensor]:
+def launch_bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode,
+                      pad_time: PadMode, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
     x, dv = with_channels_innermost(x), with_channels_innermost(dv)
     check_frame_size(x)
     check_frame_size(dv)
@@ -560,11 +582,11 @@ def _bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, pad_sp
     ds = x.new_empty((n * pieces * tiles, c, 3, 3), dtype=torch.float32)
     dt = x.new_empty((n * pieces * tiles, c, 3), dtype=torch.float32)
     with on_device_of(x):
-        filters = pack_filters(spatial, temporal, block_c)
+        filters = pack_filters(spatial, temporal, block_c, norm)
         _depthwise_pair_bwd_weight_kernel[(tiles * blocks, pieces, n)](
             x, dv, filters, ds, dt, *x.shape[2:], *dv.shape[2:], frames, *strides(x), *strides(dv), C=c,
             BLOCK_C=block_c, BLOCK_H=block_h, BLOCK_W=block_w, VEC=vec, PAD_SPACE=pad_space, PAD_TIME=pad_time,
-            NORM=False, WORDS=in_words(vec, x, dv), num_warps=num_warps)
+            NORM=norm is not None, WORDS=in_words(vec, x, dv), num_warps=num_warps)
     return ds.sum(0).to(spatial.dtype), dt.sum(0).to(temporal.dtype)
 
 
@@ -652,4 +674,48 @@ depthwise_pair_bwd_input = register_op(
     _bwd_input, _bwd_input_fake, DepthwisePairBwdInputFunction)
 depthwise_pair_bwd_weight = register_op(
     "depthwise_pair_bwd_weight(Tensor x, Tensor dv, Tensor spatial, Tensor temporal, str pad_space, str pad_time)"
-    " -> (Tensor, Tensor)", _bwd_weight, _bwd_weight_fake, DepthwisePairBwdWeightFunction)
+    " -> (Tensor, Tensor)", launch_bwd_weight, _bwd_weight_fake, DepthwisePairBwdWeightFunction)
+
+
+def check_reflection(x: Tensor, pad_space: PadMode, pad_time: PadMode, op: str) -> None:
+    """As `torch.nn.functional.pad` does: a mirror image needs two pixels, or frames."""
+    if (pad_space == "reflect" and min(x.shape[3:]) < 2) or (pad_time == "reflect" and x.shape[2] < 2):
+        raise RuntimeError(f"{op} of x {tuple(x.shape)}: reflection needs at least two values along each padded axis")
+
+
+def depthwise_pair3d(x: Tensor, spatial: Tensor, temporal: Tensor, *, pad_space: PadMode = "zeros",
+                     pad_time: PadMode = "zeros", impl: Impl = "auto") -> Tensor:
+    """The depthwise pair on `x` [N, C, T, H, W].
+
+    Args:
+        spatial: [C, 3, 3]. temporal: [C, 3].
+        pad_space, pad_time: what surrounds each frame, and the clip in time; "circular" in time alone.
+        impl: who computes it (`dispatch.py`). The torch form is one dense convolution.
+
+    Returns:
+        [N, C, T, H, W] (2 less along an axis without padding), channels innermost in memory, in autocast's dtype.
+
+    Raises:
+        ValueError: for shapes that do not belong together, or an `impl` that cannot run.
+        RuntimeError: for a mirror image of a single pixel or frame.
+    """
+    channels = x.shape[1]
+    if x.dim() != 5 or spatial.shape != (channels, 3, 3) or temporal.shape != (channels, 3):
+        raise ValueError(f"depthwise_pair3d of x {tuple(x.shape)} with spatial {tuple(spatial.shape)}, temporal "
+                         f"{tuple(temporal.shape)}: expected [N, C, T, H, W], [C, 3, 3], [C, 3]")
+    check_pad_modes(pad_space, pad_time, "depthwise_pair3d")
+    dtype = compute_dtype(x)
+    if resolve_impl(impl, "depthwise_pair3d", x.to(dtype)) == "triton":
+        check_reflection(x, pad_space, pad_time, "depthwise_pair3d")
+        return depthwise_pair_fwd(x.to(dtype), spatial, temporal, pad_space, pad_time)
+    with torch.autocast(x.device.type, enabled=False):
+        each_its_own = torch.eye(channels, dtype=spatial.dtype, device=x.device)
+        weight = torch.einsum("oc,ck,cij->ockij", each_its_own, temporal, spatial)
+    return convolution(x, weight, pad_space=pad_space, pad_time=pad_time)
+
+
+def check_pad_modes(pad_space: PadMode, pad_time: PadMode, op: str) -> None:
+    for axis, mode in (("space", pad_space), ("time", pad_time)):
+        known = get_args(PadMode)
+        if mode not in known or (mode == "circular" and axis == "space"):
+            raise ValueError(f"{op}: pad_{axis} is {mode!r}, expected one of {', '.join(known)}; circular in time only")

@@ -4,23 +4,61 @@
     v[n,c,t,y,x] = sum_k   temporal[c,k]   u[n,c,t+k-1,y,x]
     y[n,o,t,y,x] = sum_c   pointwise[o,c]  v[n,c,t,y,x] + bias[o]
 
-Each frame, and the clip in time, is surrounded by zeros, by copies of the border, by its mirror image, or by nothing
-("none": the result is smaller by two). Padding the axes one after the other or all at once is the same.
-Differentiable any number of times. Section 3.3.1 of the paper names the two depthwise parts; without the pointwise
-one channels never mix and nothing is learned.
+Each frame, and the clip in time, is surrounded by zeros, by copies of the border, by its mirror image, in time by
+itself ("circular"), or by nothing ("none": the result is smaller by two). Padding the axes one after the other or all
+at once is the same. Differentiable any number of times. Section 3.3.1 of the paper names the two depthwise parts;
+without the pointwise one channels never mix and nothing is learned.
 
 The torch form multiplies the three small filters out to one dense 3x3x3 filter, exactly the same linear map, and
 convolves once: dense convolutions are what CPUs and cuDNN are fast at, and it avoids ATen's depthwise weight
 gradient.
+
+The Triton form is one kernel: the walk of `depthwise_pair.py`, whose tile of v goes into a matrix product with the
+pointwise filter instead of into memory. Backward: dv = pointwise^T dy by one matrix product; dx, and the gradients of
+the depthwise filters from dv as in `depthwise_pair.py`; those of pointwise and bias from dy and v, which is computed
+again from x:
+
+    dpointwise = sum dy v^T,  dbias = sum dy
+    and for the gradients g, h that arrive at these two:  ddy = fwd(x; g as pointwise, h as bias),
+    the others as those of fwd with g as pointwise
+
+`norm_act_separable_conv3d` is the generator's training block: BatchNorm + LeakyReLU of the block before, applied as x
+is loaded (nothing activated is ever stored), the convolution, and the mean and variance of its result for the block
+behind. Differentiable once.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv3d
 
-from .convolution import PadMode, convolution, pad_clip
+from .convolution import PadMode, compute_dtype, convolution, pad_clip, weight_gradients_wanted
+from .depthwise_pair import (
+    TILE_OF_PAIRS,
+    Norm,
+    _spatial_part,
+    _temporal_taps,
+    _tile,
+    check_frame_size,
+    check_pad_modes,
+    check_reflection,
+    depthwise_pair_bwd_input,
+    depthwise_pair_bwd_weight,
+    empty_channels_last,
+    frames_per_program,
+    in_words,
+    multiprocessors,
+    on_device_of,
+    pack_filters,
+    padded_shape,
+    strides,
+    vector_size,
+    with_channels_innermost,
+)
+from .dispatch import Impl, arch_of, below_autograd, jit, register_op, resolve_impl, tl, triton
 
 
 def separable_conv3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor,
@@ -33,19 +71,373 @@ def separable_conv3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, poi
     return conv3d(v, pointwise[:, :, None, None, None], bias)
 
 
+@jit
+def _whole_tile(even, odd):
+    """Even and odd pixels [P, C] as [2 P, C], in the order of the image."""
+    return tl.join(even, odd).permute(0, 2, 1).reshape(2 * even.shape[0], even.shape[1])
+
+
+@jit
+def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_ptr, partial_ptr, T, H, W, T_out, H_out,
+                               W_out, frames, stride_xn, stride_xt, stride_xh, stride_xw,
+                               stride_yn, stride_yo, stride_yt, stride_yh, stride_yw,
+                               C: tl.constexpr, O: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_O: tl.constexpr,
+                               BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr, VEC: tl.constexpr, VEC_Y: tl.constexpr,
+                               PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, NORM: tl.constexpr,
+                               HAS_BIAS: tl.constexpr, STATISTICS: tl.constexpr, WORDS: tl.constexpr,
+                               PRECISION: tl.constexpr):
+    """A tile of y for `frames` frames, with all channels. Grid: tiles, pieces of time, samples.
+
+    STATISTICS: each pixel keeps the mean of its frames and their squared deviations from it (Welford), and the program
+    writes those of all its pixels to partial [programs, 3, O]: count, mean, squared deviations.
+    """
+    stride_xh, stride_xw = stride_xh // VEC * VEC, stride_xw // VEC * VEC
+    stride_yh, stride_yw = stride_yh // VEC_Y * VEC_Y, stride_yw // VEC_Y * VEC_Y
+    stride_xt, stride_yt = tl.cast(stride_xt, tl.int64) // VEC * VEC, tl.cast(stride_yt, tl.int64) // VEC_Y * VEC_Y
+    x_ptr += tl.program_id(2) * (tl.cast(stride_xn, tl.int64) // VEC * VEC)
+    y_ptr += tl.program_id(2) * (tl.cast(stride_yn, tl.int64) // VEC_Y * VEC_Y)
+    offs_h, offs_w = _tile(tl.program_id(0), W_out, BLOCK_H, BLOCK_W)
+    offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
+    mask_o = offs_o < O
+    pointwise = tl.load(pointwise_ptr + offs_o[None, :] * C + offs_c[:, None],
+                        mask=(offs_c < C)[:, None] & mask_o[None, :], other=0.0).to(y_ptr.dtype.element_ty)
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + offs_o, mask=mask_o, other=0.0).to(tl.float32)
+
+    pixel = tl.arange(0, 2 * BLOCK_H * BLOCK_W)
+    pixel_h = tl.program_id(0) // tl.cdiv(W_out, 2 * BLOCK_W) * BLOCK_H + pixel // (2 * BLOCK_W)
+    pixel_w = tl.program_id(0) % tl.cdiv(W_out, 2 * BLOCK_W) * (2 * BLOCK_W) + pixel % (2 * BLOCK_W)
+    mask_pixel = (pixel_h < H_out) & (pixel_w < W_out)
+    offs_y = (pixel_h * stride_yh + pixel_w * stride_yw)[:, None] + (offs_o * stride_yo)[None, :]
+    mask_y = mask_pixel[:, None] & mask_o[None, :]
+
+    start = tl.program_id(1) * frames
+    end = tl.minimum(start + frames, T_out)
+    mean = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
+    deviation = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
+    next_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # sums so far of the frame of v that is due next
+    next_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # and of the one after it
+    later_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    for position in range(start, end + 2):
+        even, odd, frame = _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, C, T, H, W, stride_xt, stride_xh,
+                                         stride_xw, C, BLOCK_C, BLOCK_H, BLOCK_W, PAD_SPACE, PAD_TIME, False, NORM,
+                                         WORDS)
+        before, middle, behind = _temporal_taps(filters_ptr, frame, T, BLOCK_C, PAD_TIME, False)
+        due = position - 2
+        if due >= start:
+            v = _whole_tile(next_even + before * even, next_odd + before * odd).to(y_ptr.dtype.element_ty)
+            y = tl.dot(v, pointwise, input_precision=PRECISION)
+            if HAS_BIAS:
+                y += bias[None, :]
+            tl.store(y_ptr + due * stride_yt + offs_y, y.to(y_ptr.dtype.element_ty), mask=mask_y)
+            if STATISTICS:
+                difference = y - mean
+                mean += difference * (1.0 / (due - start + 1))
+                deviation += difference * (y - mean)
+        next_even = later_even + middle * even
+        next_odd = later_odd + middle * odd
+        later_even = behind * even
+        later_odd = behind * odd
+
+    if STATISTICS:
+        pixels = tl.sum(mask_pixel.to(tl.float32), 0)
+        count = pixels * (end - start)
+        inside = mask_pixel[:, None]
+        mean_all = tl.sum(tl.where(inside, mean, 0.0), 0) / pixels
+        apart = tl.where(inside, mean - mean_all[None, :], 0.0)
+        deviation_all = tl.sum(tl.where(inside, deviation, 0.0), 0) + tl.sum(apart * apart, 0) * (end - start)
+        piece = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
+        partial_ptr += (tl.cast(piece, tl.int64) * tl.num_programs(0) + tl.program_id(0)) * (3 * O) + offs_o
+        tl.store(partial_ptr, tl.zeros((BLOCK_O,), tl.float32) + count, mask=mask_o)
+        tl.store(partial_ptr + O, mean_all, mask=mask_o)
+        tl.store(partial_ptr + 2 * O, deviation_all, mask=mask_o)
+
+
+@jit
+def _combine_statistics_kernel(partial_ptr, mean_ptr, var_ptr, programs, O: tl.constexpr, BLOCK_P: tl.constexpr,
+                               BLOCK_O: tl.constexpr):
+    """Mean and biased variance from count, mean and squared deviations of parts: those of the parts' means added to
+    those inside the parts."""
+    offs_o = tl.program_id(0) * BLOCK_O + tl.arange(0, BLOCK_O)
+    offs_p = tl.arange(0, BLOCK_P)
+    offs = offs_p[:, None] * (3 * O) + offs_o[None, :]
+    count = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
+    total = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
+    for first in range(0, programs, BLOCK_P):
+        mask = (first + offs_p < programs)[:, None] & (offs_o < O)[None, :]
+        part_ptr = partial_ptr + tl.cast(first, tl.int64) * (3 * O) + offs
+        part = tl.load(part_ptr, mask=mask, other=0.0)
+        count += part
+        total += part * tl.load(part_ptr + O, mask=mask, other=0.0)
+    count_all = tl.sum(count, 0)
+    mean = tl.sum(total, 0) / count_all
+    deviation = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
+    for first in range(0, programs, BLOCK_P):
+        mask = (first + offs_p < programs)[:, None] & (offs_o < O)[None, :]
+        part_ptr = partial_ptr + tl.cast(first, tl.int64) * (3 * O) + offs
+        apart = tl.load(part_ptr + O, mask=mask, other=0.0) - mean[None, :]
+        deviation += tl.load(part_ptr, mask=mask, other=0.0) * apart * apart
+        deviation += tl.load(part_ptr + 2 * O, mask=mask, other=0.0)
+    tl.store(mean_ptr + offs_o, mean, mask=offs_o < O)
+    tl.store(var_ptr + offs_o, tl.sum(deviation, 0) / count_all, mask=offs_o < O)
+
+
+@jit
+def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_ptr, T, H, W, T_out, H_out, W_out,
+                                         frames, pieces, tiles, parts,
+                                         stride_xn, stride_xt, stride_xh, stride_xw,
+                                         stride_yn, stride_yo, stride_yt, stride_yh, stride_yw,
+                                         C: tl.constexpr, O: tl.constexpr, BLOCK_C: tl.constexpr,
+                                         BLOCK_O: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
+                                         VEC: tl.constexpr, VEC_Y: tl.constexpr, PAD_SPACE: tl.constexpr,
+                                         PAD_TIME: tl.constexpr, NORM: tl.constexpr, WORDS: tl.constexpr,
+                                         PRECISION: tl.constexpr):
+    """dy v^T and the sum of dy over every num_programs-th part of the work: a tile of a sample for `frames` frames."""
+    stride_xh, stride_xw = stride_xh // VEC * VEC, stride_xw // VEC * VEC
+    stride_yh, stride_yw = stride_yh // VEC_Y * VEC_Y, stride_yw // VEC_Y * VEC_Y
+    stride_xt, stride_yt = tl.cast(stride_xt, tl.int64) // VEC * VEC, tl.cast(stride_yt, tl.int64) // VEC_Y * VEC_Y
+    stride_xn, stride_yn = tl.cast(stride_xn, tl.int64) // VEC * VEC, tl.cast(stride_yn, tl.int64) // VEC_Y * VEC_Y
+    offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
+    pixel = tl.arange(0, 2 * BLOCK_H * BLOCK_W)
+    tiles_w = tl.cdiv(W_out, 2 * BLOCK_W)
+
+    dp = tl.zeros((BLOCK_O, BLOCK_C), tl.float32)
+    db = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
+    for part in range(tl.program_id(0), parts, tl.num_programs(0)):
+        tile, piece, sample = part % tiles, part // tiles % pieces, part // tiles // pieces
+        offs_h, offs_w = _tile(tile, W_out, BLOCK_H, BLOCK_W)
+        pixel_h = tile // tiles_w * BLOCK_H + pixel // (2 * BLOCK_W)
+        pixel_w = tile % tiles_w * (2 * BLOCK_W) + pixel % (2 * BLOCK_W)
+        offs_y = (pixel_h * stride_yh + pixel_w * stride_yw)[:, None] + (offs_o * stride_yo)[None, :]
+        mask_y = ((pixel_h < H_out) & (pixel_w < W_out))[:, None] & (offs_o < O)[None, :]
+        start = piece * frames
+        end = tl.minimum(start + frames, T_out)
+        next_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+        next_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+        later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+        later_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+        for position in range(start, end + 2):
+            even, odd, frame = _spatial_part(x_ptr + sample * stride_xn, filters_ptr, position, offs_h, offs_w, C, T, H,
+                                             W, stride_xt, stride_xh, stride_xw, C, BLOCK_C, BLOCK_H, BLOCK_W,
+                                             PAD_SPACE, PAD_TIME, False, NORM, WORDS)
+            before, middle, behind = _temporal_taps(filters_ptr, frame, T, BLOCK_C, PAD_TIME, False)
+            due = position - 2
+            if due >= start:
+                v = _whole_tile(next_even + before * even, next_odd + before * odd).to(dy_ptr.dtype.element_ty)
+                dy = tl.load(dy_ptr + sample * stride_yn + due * stride_yt + offs_y, mask=mask_y, other=0.0)
+                dp = tl.dot(tl.trans(dy), v, dp, input_precision=PRECISION)
+                db += dy.to(tl.float32)
+            next_even = later_even + middle * even
+            next_odd = later_odd + middle * odd
+            later_even = behind * even
+            later_odd = behind * odd
+
+    dp_ptr += tl.program_id(0) * (O * C)
+    tl.store(dp_ptr + offs_o[:, None] * C + offs_c[None, :], dp, mask=(offs_o < O)[:, None] & (offs_c < C)[None, :])
+    tl.store(db_ptr + tl.program_id(0) * O + offs_o, tl.sum(db, 0), mask=offs_o < O)
+
+
+class ConvConfig(NamedTuple):
+    """A launch: a tile of block_h x 2 block_w pixels, for num_warps warps. All channels are in it."""
+    block_c: int
+    block_o: int
+    block_h: int
+    block_w: int
+    num_warps: int
+
+
+MAX_CHANNELS = 128  # one program holds all of a pixel's channels
+
+
+def conv_config(channels: int, out_channels: int, dtype: torch.dtype) -> ConvConfig:
+    """One pair of pixels and 16 bytes of channels per thread, as in the depthwise pair; a matrix product wants 16 rows,
+    columns and channels at least."""
+    block_c, block_o = (max(16, triton.next_power_of_2(size)) for size in (channels, out_channels))
+    threads_per_pixel = block_c * dtype.itemsize // 16
+    num_warps = 4 if threads_per_pixel < 8 else 8
+    block_h, block_w = TILE_OF_PAIRS[32 * num_warps // threads_per_pixel]
+    return ConvConfig(block_c, block_o, block_h, block_w, num_warps)
+
+
+def precision(dtype: torch.dtype) -> str:
+    """float32 products as three of tensor cores' tf32, which errs as float32 does."""
+    return "tf32x3" if dtype == torch.float32 else "tf32"
+
+
+class Problem(NamedTuple):
+    """What both launchers share: the walk's pieces and the kernels' arguments."""
+    x: Tensor
+    config: ConvConfig
+    filters: Tensor
+    tiles: int
+    frames: int
+    pieces: int
+    arguments: dict[str, Any]
+
+
+def _problem(x: Tensor, y: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode, pad_time: PadMode,
+             norm: Norm | None) -> Problem:
+    x = with_channels_innermost(x)
+    check_frame_size(x)
+    check_frame_size(y)
+    n, out_channels, t, h, w = y.shape
+    config = conv_config(x.shape[1], out_channels, x.dtype)
+    tiles = triton.cdiv(h, config.block_h) * triton.cdiv(w, 2 * config.block_w)
+    frames = frames_per_program(t, tiles * n, arch_of(x))
+    vec = vector_size(x)
+    arguments = {
+        "C": x.shape[1], "O": out_channels, "BLOCK_C": config.block_c, "BLOCK_O": config.block_o,
+        "BLOCK_H": config.block_h, "BLOCK_W": config.block_w, "VEC": vec,
+        "VEC_Y": vector_size(y) if y.stride(1) == 1 else 1, "PAD_SPACE": pad_space, "PAD_TIME": pad_time,
+        "NORM": norm is not None, "WORDS": in_words(vec, x), "PRECISION": precision(x.dtype),
+        "num_warps": config.num_warps}
+    return Problem(x, config, pack_filters(spatial, temporal, config.block_c, norm), tiles, frames,
+                   triton.cdiv(t, frames), arguments)
+
+
+def _empty_output(x: Tensor, pointwise: Tensor, pad_space: PadMode, pad_time: PadMode) -> Tensor:
+    """Channels innermost; three channels, a clip's, as planes."""
+    n, _, t, h, w = padded_shape(x.shape, pad_space, pad_time)
+    out_channels = pointwise.shape[0]
+    if out_channels == 3:
+        return x.new_empty((n, out_channels, t, h, w))
+    return empty_channels_last(x, n, out_channels, t, h, w)
+
+
+def launch_fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, bias: Tensor | None,
+               pad_space: PadMode, pad_time: PadMode, norm: Norm | None = None,
+               statistics: bool = False) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """y, and its mean and biased variance [O] where asked for."""
+    y = _empty_output(x, pointwise, pad_space, pad_time)
+    n, out_channels = y.shape[:2]
+    mean = var = partial = None
+    with on_device_of(x):
+        problem = _problem(x, y, spatial, temporal, pad_space, pad_time, norm)
+        programs = problem.tiles * problem.pieces * n
+        if statistics:
+            partial = y.new_empty((programs, 3, out_channels), dtype=torch.float32)
+        _separable_conv_fwd_kernel[(problem.tiles, problem.pieces, n)](
+            problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y, partial,
+            *x.shape[2:], *y.shape[2:], problem.frames, *strides(problem.x), *y.stride(), **problem.arguments,
+            HAS_BIAS=bias is not None, STATISTICS=statistics)
+        if statistics:
+            mean, var = (y.new_empty((out_channels,), dtype=torch.float32) for _ in range(2))
+            _combine_statistics_kernel[(triton.cdiv(out_channels, 8),)](
+                partial, mean, var, programs, O=out_channels, BLOCK_P=128, BLOCK_O=8, num_warps=4)
+    return y, mean, var
+
+
+def launch_bwd_pointwise(x: Tensor, dy: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode,
+                         pad_time: PadMode, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
+    with on_device_of(x):
+        problem = _problem(x, dy, spatial, temporal, pad_space, pad_time, norm)
+        n, out_channels = dy.shape[:2]
+        parts = problem.tiles * problem.pieces * n
+        # As many programs as run at once: each adds a matrix to what the sum below reads.
+        programs = min(parts, 2 * multiprocessors(arch_of(x)))
+        dp = x.new_empty((programs, out_channels, x.shape[1]), dtype=torch.float32)
+        db = x.new_empty((programs, out_channels), dtype=torch.float32)
+        _separable_conv_bwd_pointwise_kernel[(programs,)](
+            problem.x, dy, problem.filters, dp, db, *x.shape[2:], *dy.shape[2:], problem.frames, problem.pieces,
+            problem.tiles, parts, *strides(problem.x), *dy.stride(), **problem.arguments)
+    return dp.sum(0), db.sum(0)
+
+
+def _fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    return launch_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)[0]
+
+
+def _fwd_fake(x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    return _empty_output(x, pointwise, pad_space, pad_time)
+
+
+def _bwd_pointwise_fake(x, dy, spatial, temporal, pad_space, pad_time):
+    return (x.new_empty((dy.shape[1], x.shape[1]), dtype=torch.float32),
+            x.new_empty((dy.shape[1],), dtype=torch.float32))
+
+
+def pointwise_adjoint(dy: Tensor, pointwise: Tensor) -> Tensor:
+    """dv [N, C, T, H, W], channels innermost, from dy: one matrix product over all pixels."""
+    return (dy.movedim(1, -1) @ pointwise.to(dy.dtype)).movedim(-1, 1)
+
+
+class SeparableConvFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+        ctx.save_for_backward(x, spatial, temporal, pointwise)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            return separable_conv_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, spatial, temporal, pointwise = ctx.saved_tensors
+        wants_x, wants_s, wants_t, wants_p, wants_b = ctx.needs_input_grad[:5]
+        dx = ds = dt = dp = db = None
+        wants_weights = weight_gradients_wanted()
+        if wants_x or ((wants_s or wants_t) and wants_weights):
+            dv = pointwise_adjoint(dy, pointwise)
+        if wants_x:
+            dx = depthwise_pair_bwd_input(dv, spatial, temporal, *ctx.pads)
+        if (wants_s or wants_t) and wants_weights:
+            ds, dt = depthwise_pair_bwd_weight(x, dv, spatial, temporal, *ctx.pads)
+        if (wants_p or wants_b) and wants_weights:
+            dp, db = separable_conv_bwd_pointwise(x, dy, spatial, temporal, *ctx.pads)
+            dp = dp.to(pointwise.dtype)
+        return dx, ds, dt, dp, db, None, None
+
+
+class SeparableConvBwdPointwiseFunction(torch.autograd.Function):
+    """dpointwise and dbias are linear in what arrives at them, g and h: <dy, fwd(x; g, h)>."""
+
+    @staticmethod
+    def forward(ctx, x, dy, spatial, temporal, pad_space, pad_time):
+        ctx.save_for_backward(x, dy, spatial, temporal)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            return separable_conv_bwd_pointwise(x, dy, spatial, temporal, pad_space, pad_time)
+
+    @staticmethod
+    def backward(ctx, g, h):
+        x, dy, spatial, temporal = ctx.saved_tensors
+        wants_x, wants_dy, wants_s, wants_t = ctx.needs_input_grad[:4]
+        dx = ddy = ds = dt = None
+        if wants_dy:
+            ddy = separable_conv_fwd(x, spatial, temporal, g, h, *ctx.pads)
+        if wants_x or wants_s or wants_t:
+            dv = pointwise_adjoint(dy, g)
+        if wants_x:
+            dx = depthwise_pair_bwd_input(dv, spatial, temporal, *ctx.pads)
+        if wants_s or wants_t:
+            ds, dt = depthwise_pair_bwd_weight(x, dv, spatial, temporal, *ctx.pads)
+        return dx, ddy, ds, dt, None, None
+
+
+separable_conv_fwd = register_op(
+    "separable_conv_fwd(Tensor x, Tensor spatial, Tensor temporal, Tensor pointwise, Tensor? bias, str pad_space,"
+    " str pad_time) -> Tensor", _fwd, _fwd_fake, SeparableConvFunction)
+separable_conv_bwd_pointwise = register_op(
+    "separable_conv_bwd_pointwise(Tensor x, Tensor dy, Tensor spatial, Tensor temporal, str pad_space, str pad_time)"
+    " -> (Tensor, Tensor)", launch_bwd_pointwise, _bwd_pointwise_fake, SeparableConvBwdPointwiseFunction)
+
+
 def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, bias: Tensor | None = None, *,
-                     pad_space: PadMode = "zeros", pad_time: PadMode = "zeros") -> Tensor:
+                     pad_space: PadMode = "zeros", pad_time: PadMode = "zeros", impl: Impl = "auto") -> Tensor:
     """Separable convolution of `x` [N, C, T, H, W].
 
     Args:
         spatial: [C, 3, 3]. temporal: [C, 3]. pointwise: [O, C]. bias: [O] or None.
-        pad_space, pad_time: what surrounds each frame, and the clip in time.
+        pad_space, pad_time: what surrounds each frame, and the clip in time; "circular" in time only.
+        impl: who computes it (`dispatch.py`). "auto" takes torch beyond 128 channels.
 
     Returns:
-        [N, O, T, H, W] (2 less along an axis without padding), channels innermost in memory, in autocast's dtype.
+        [N, O, T, H, W] (2 less along an axis without padding) in autocast's dtype; channels innermost in memory, but
+        planes where Triton makes three channels, a clip's.
 
     Raises:
-        ValueError: for shapes that do not belong together.
+        ValueError: for shapes that do not belong together, an unknown padding, or an `impl` that cannot run.
+        RuntimeError: for the mirror image of a single pixel or frame.
     """
     channels = x.shape[1]
     if x.dim() != 5 or spatial.shape != (channels, 3, 3) or temporal.shape != (channels, 3) or \
@@ -53,6 +445,22 @@ def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Te
         raise ValueError(f"separable_conv3d of x {tuple(x.shape)} with spatial {tuple(spatial.shape)}, temporal "
                          f"{tuple(temporal.shape)}, pointwise {tuple(pointwise.shape)}: expected [N, C, T, H, W], "
                          "[C, 3, 3], [C, 3], [O, C]")
+    check_pad_modes(pad_space, pad_time, "separable_conv3d")
+    x = x.to(compute_dtype(x))
+    if _takes_triton(impl, x, pointwise, "separable_conv3d"):
+        check_reflection(x, pad_space, pad_time, "separable_conv3d")
+        return separable_conv_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
     with torch.autocast(x.device.type, enabled=False):
         weight = torch.einsum("oc,ck,cij->ockij", pointwise, temporal, spatial)
     return convolution(x, weight, bias, pad_space=pad_space, pad_time=pad_time)
+
+
+def _takes_triton(impl: Impl, x: Tensor, pointwise: Tensor, op: str) -> bool:
+    if resolve_impl(impl, op, x) == "torch":
+        return False
+    if max(pointwise.shape) <= MAX_CHANNELS:
+        return True
+    if impl == "triton":
+        raise ValueError(f"{op}: impl='triton' got pointwise {tuple(pointwise.shape)}: expected {MAX_CHANNELS} "
+                         "channels at most, or impl='torch'")
+    return False
