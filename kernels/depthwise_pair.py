@@ -71,34 +71,49 @@ def _pack_filters_kernel(spatial_ptr, temporal_ptr, mean_ptr, var_ptr, gamma_ptr
 
 
 @jit
-def _inside(index, size, PAD: tl.constexpr):
-    """Where a padded axis has its value from: clamped or mirrored. "zeros" leaves the index, to be masked."""
+def _strides(n, t, h, w, VEC: tl.constexpr, WORDS: tl.constexpr):
+    """Strides of a tensor whose strides are all multiples of VEC, which the launcher knows and this tells the compiler;
+    in words of two bfloat16 where WORDS says so."""
+    UNIT: tl.constexpr = VEC // 2 if WORDS else VEC
+    return (tl.cast(n, tl.int64) // VEC * UNIT, tl.cast(t, tl.int64) // VEC * UNIT,
+            tl.cast(h, tl.int32) // VEC * UNIT, tl.cast(w, tl.int32) // VEC * UNIT)
+
+
+@jit
+def _words(ptr, WORDS: tl.constexpr):
+    """A pointer to bfloat16 as one to words of two."""
+    if WORDS:
+        return ptr.to(tl.pointer_type(tl.int32), bitcast=True)
+    else:
+        return ptr
+
+
+@jit
+def _along(index, size, stride, PAD: tl.constexpr):
+    """Where a padded axis has its values from, and which lie inside: indices outside are clamped or mirrored."""
+    inside = (index >= 0) & (index < size)
     if PAD == "reflect":
         index = tl.abs(index)
         index = tl.minimum(index, 2 * (size - 1) - index)
     if PAD != "zeros":  # a mirrored one too: a tile's pixels may lie far beyond the image
         index = tl.minimum(tl.maximum(index, 0), size - 1)
-    return index
+    return index * stride, inside
 
 
 @jit
-def _load_tile(x_ptr, rows, cols, num_c, H, W, stride_h, stride_w, C: tl.constexpr, BLOCK_C: tl.constexpr,
-               PAD: tl.constexpr, WORDS: tl.constexpr):
-    """Pixels (rows, cols) of a padded frame as they lie in memory: [P, BLOCK_C], or words of two channels, half as
-    many."""
+def _load_tile(x_ptr, offs, inside, num_c, C: tl.constexpr, BLOCK_C: tl.constexpr, PAD: tl.constexpr,
+               WORDS: tl.constexpr):
+    """Pixels at `offs` [P] as they lie in memory: [P, BLOCK_C], or words of two channels, half as many."""
     PER_WORD: tl.constexpr = 2 if WORDS else 1
-    MASK_C: tl.constexpr = C % BLOCK_C != 0
-    if WORDS:
-        x_ptr = x_ptr.to(tl.pointer_type(tl.int32), bitcast=True)
     offs_c = tl.arange(0, BLOCK_C // PER_WORD)
-    mask = (offs_c < num_c // PER_WORD)[None, :]
-    if PAD == "zeros":
-        inside = ((rows >= 0) & (rows < H) & (cols >= 0) & (cols < W))[:, None]
-        mask = inside & mask if MASK_C else inside
-    rows, cols = _inside(rows, H, PAD), _inside(cols, W, PAD)
-    offs = (rows * (stride_h // PER_WORD) + cols * (stride_w // PER_WORD))[:, None] + offs_c[None, :]
-    if MASK_C or PAD == "zeros":
+    offs = offs[:, None] + offs_c[None, :]
+    if C % BLOCK_C != 0:
+        mask = (offs_c < num_c // PER_WORD)[None, :]
+        if PAD == "zeros":
+            mask = inside[:, None] & mask
         return tl.load(x_ptr + offs, mask=mask, other=0)
+    elif PAD == "zeros":
+        return tl.load(x_ptr + offs, mask=inside[:, None], other=0)
     else:
         return tl.load(x_ptr + offs)
 
@@ -116,17 +131,16 @@ def _widen(tile, WORDS: tl.constexpr):
 
 
 @jit
-def _load_pixels(x_ptr, filters_ptr, rows, cols, num_c, H, W, stride_h, stride_w, C: tl.constexpr,
-                 BLOCK_C: tl.constexpr, PAD: tl.constexpr, NORM: tl.constexpr, WORDS: tl.constexpr):
-    """Pixels (rows, cols) of a padded frame [P, BLOCK_C] in float32, normalised and activated first where NORM says
-    so."""
-    x = _widen(_load_tile(x_ptr, rows, cols, num_c, H, W, stride_h, stride_w, C, BLOCK_C, PAD, WORDS), WORDS)
+def _load_pixels(x_ptr, filters_ptr, offs, inside, num_c, C: tl.constexpr, BLOCK_C: tl.constexpr, PAD: tl.constexpr,
+                 NORM: tl.constexpr, WORDS: tl.constexpr):
+    """Pixels at `offs` [P, BLOCK_C] in float32, normalised and activated first where NORM says so."""
+    x = _widen(_load_tile(x_ptr, offs, inside, num_c, C, BLOCK_C, PAD, WORDS), WORDS)
     if NORM:
         filters_ptr += tl.arange(0, BLOCK_C)
         x = x * tl.load(filters_ptr + 12 * BLOCK_C)[None, :] + tl.load(filters_ptr + 13 * BLOCK_C)[None, :]
         x = tl.maximum(x, 0.2 * x)
         if PAD == "zeros":  # what surrounds the clip is zero after the activation
-            x = tl.where(((rows >= 0) & (rows < H) & (cols >= 0) & (cols < W))[:, None], x, 0.0)
+            x = tl.where(inside[:, None], x, 0.0)
     return x
 
 
@@ -139,9 +153,11 @@ def _correlate(x_ptr, filters_ptr, rows, cols, num_c, H, W, stride_h, stride_w, 
     even = tl.zeros((rows.shape[0], BLOCK_C), tl.float32)
     odd = tl.zeros((rows.shape[0], BLOCK_C), tl.float32)
     for i in tl.static_range(3):
+        offs_h, inside_h = _along(rows + i, H, stride_h, PAD)
         for j in tl.static_range(4):
-            x = _load_pixels(x_ptr, filters_ptr, rows + i, cols + j, num_c, H, W, stride_h, stride_w, C,
-                             BLOCK_C, PAD, NORM, WORDS)
+            offs_w, inside_w = _along(cols + j, W, stride_w, PAD)
+            x = _load_pixels(x_ptr, filters_ptr, offs_h + offs_w, inside_h & inside_w, num_c, C, BLOCK_C, PAD, NORM,
+                             WORDS)
             if j < 3:
                 even += tl.load(taps_ptr + (8 - 3 * i - j if ADJOINT else 3 * i + j) * BLOCK_C)[None, :] * x
             if j > 0:
@@ -239,16 +255,12 @@ def _depthwise_pair_kernel(x_ptr, filters_ptr, v_ptr, T, H, W, T_out, H_out, W_o
                            VEC: tl.constexpr, PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, ADJOINT: tl.constexpr,
                            NORM: tl.constexpr, WORDS: tl.constexpr):
     """A tile of v for `frames` frames, or of the adjoint. Grid: tiles x channel blocks, pieces of time, samples."""
-    # All strides are multiples of VEC elements, which the launcher knows and this tells the compiler.
-    stride_xh, stride_xw = stride_xh // VEC * VEC, stride_xw // VEC * VEC
-    stride_vh, stride_vw = stride_vh // VEC * VEC, stride_vw // VEC * VEC
-    stride_xt, stride_vt = tl.cast(stride_xt, tl.int64) // VEC * VEC, tl.cast(stride_vt, tl.int64) // VEC * VEC
-    x_ptr += tl.program_id(2) * (tl.cast(stride_xn, tl.int64) // VEC * VEC)
-    v_ptr += tl.program_id(2) * (tl.cast(stride_vn, tl.int64) // VEC * VEC)
+    stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
+    stride_vn, stride_vt, stride_vh, stride_vw = _strides(stride_vn, stride_vt, stride_vh, stride_vw, VEC, False)
     blocks_c: tl.constexpr = (C + BLOCK_C - 1) // BLOCK_C
     pid_c = tl.program_id(0) % blocks_c
-    x_ptr += pid_c * BLOCK_C
-    v_ptr += pid_c * BLOCK_C
+    x_ptr = _words(x_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_xn
+    v_ptr += pid_c * BLOCK_C + tl.program_id(2) * stride_vn
     filters_ptr += pid_c * (14 * BLOCK_C)
     num_c = C - pid_c * BLOCK_C
     offs_h, offs_w = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
@@ -282,28 +294,29 @@ def _depthwise_pair_kernel(x_ptr, filters_ptr, v_ptr, T, H, W, T_out, H_out, W_o
 
 @jit
 def _weight_row(x_ptr, filters_ptr, row, rows, cols, num_c, H, W, stride_h, stride_w, u_even, u_odd, du_even, du_odd,
-                dw_0, dw_1, dw_2, C: tl.constexpr, BLOCK_C: tl.constexpr, PAD: tl.constexpr, NORM: tl.constexpr,
+                ds_0, ds_1, ds_2, C: tl.constexpr, BLOCK_C: tl.constexpr, PAD: tl.constexpr, NORM: tl.constexpr,
                 WORDS: tl.constexpr):
     """One row of taps: its part of u, and du times what its three taps read."""
     taps_ptr = filters_ptr + 3 * row * BLOCK_C + tl.arange(0, BLOCK_C)
+    offs_h, inside_h = _along(rows + row, H, stride_h, PAD)
     for j in tl.static_range(4):
-        x = _load_pixels(x_ptr, filters_ptr, rows + row, cols + j, num_c, H, W, stride_h, stride_w, C, BLOCK_C, PAD,
-                         NORM, WORDS)
+        offs_w, inside_w = _along(cols + j, W, stride_w, PAD)
+        x = _load_pixels(x_ptr, filters_ptr, offs_h + offs_w, inside_h & inside_w, num_c, C, BLOCK_C, PAD, NORM, WORDS)
         if j < 3:
             u_even += tl.load(taps_ptr + j * BLOCK_C)[None, :] * x
         if j > 0:
             u_odd += tl.load(taps_ptr + (j - 1) * BLOCK_C)[None, :] * x
         if j == 0:
-            dw_0 += du_even * x
+            ds_0 += du_even * x
         elif j == 1:
-            dw_0 += du_odd * x
-            dw_1 += du_even * x
+            ds_0 += du_odd * x
+            ds_1 += du_even * x
         elif j == 2:
-            dw_1 += du_odd * x
-            dw_2 += du_even * x
+            ds_1 += du_odd * x
+            ds_2 += du_even * x
         else:
-            dw_2 += du_odd * x
-    return u_even, u_odd, dw_0, dw_1, dw_2
+            ds_2 += du_odd * x
+    return u_even, u_odd, ds_0, ds_1, ds_2
 
 
 @jit
@@ -312,10 +325,13 @@ def _load_gradient(dv_ptr, frame, offs_h, offs_w, num_c, T, H, W, stride_t, stri
     """Both pixels of a tile of frame `frame` of dv as they lie in memory, zeros where it has none."""
     if PAD_TIME == "circular":
         frame = (frame + T) % T
-    rows = tl.where((frame >= 0) & (frame < T), offs_h, -1)
     dv_ptr += frame * stride_t
-    return (_load_tile(dv_ptr, rows, offs_w, num_c, H, W, stride_h, stride_w, C, BLOCK_C, "zeros", WORDS),
-            _load_tile(dv_ptr, rows, offs_w + 1, num_c, H, W, stride_h, stride_w, C, BLOCK_C, "zeros", WORDS))
+    offs, inside_h = _along(offs_h, H, stride_h, "zeros")
+    even, inside_even = _along(offs_w, W, stride_w, "zeros")
+    odd, inside_odd = _along(offs_w + 1, W, stride_w, "zeros")
+    inside_h = inside_h & (frame >= 0) & (frame < T)
+    return (_load_tile(dv_ptr, offs + even, inside_h & inside_even, num_c, C, BLOCK_C, "zeros", WORDS),
+            _load_tile(dv_ptr, offs + odd, inside_h & inside_odd, num_c, C, BLOCK_C, "zeros", WORDS))
 
 
 @jit
@@ -369,13 +385,12 @@ def _depthwise_pair_bwd_weight_kernel(x_ptr, dv_ptr, filters_ptr, ds_ptr, dt_ptr
     With w_k[f] the dv of the frames that read frame f of u by tap k:  dt_k = sum u w_k,  du = sum_k temporal_k w_k,
     ds_ij = sum du x_ij.
     """
-    stride_xh, stride_xw = stride_xh // VEC * VEC, stride_xw // VEC * VEC
-    stride_vh, stride_vw = stride_vh // VEC * VEC, stride_vw // VEC * VEC
-    stride_xt, stride_vt = tl.cast(stride_xt, tl.int64) // VEC * VEC, tl.cast(stride_vt, tl.int64) // VEC * VEC
+    stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
+    stride_vn, stride_vt, stride_vh, stride_vw = _strides(stride_vn, stride_vt, stride_vh, stride_vw, VEC, WORDS)
     blocks_c: tl.constexpr = (C + BLOCK_C - 1) // BLOCK_C
     pid_c, tiles = tl.program_id(0) % blocks_c, tl.num_programs(0) // blocks_c
-    x_ptr += tl.program_id(2) * (tl.cast(stride_xn, tl.int64) // VEC * VEC) + pid_c * BLOCK_C
-    dv_ptr += tl.program_id(2) * (tl.cast(stride_vn, tl.int64) // VEC * VEC) + pid_c * BLOCK_C
+    x_ptr = _words(x_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_xn
+    dv_ptr = _words(dv_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_vn
     filters_ptr += pid_c * (14 * BLOCK_C)
     num_c = C - pid_c * BLOCK_C
     offs_h, offs_w = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
@@ -457,7 +472,8 @@ class TileConfig(NamedTuple):
 
 
 # (block_h, block_w) by the pairs of pixels in a tile: as square in pixels as powers of two allow.
-TILE_OF_PAIRS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8, 4), 64: (8, 8), 128: (16, 8), 256: (16, 16)}
+TILE_OF_PAIRS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8, 4), 64: (8, 8), 128: (16, 8),
+                 256: (16, 16)}
 
 
 def tile_config(channels: int, dtype: torch.dtype, pixels: int) -> TileConfig:

@@ -40,8 +40,10 @@ from .depthwise_pair import (
     TILE_OF_PAIRS,
     Norm,
     _spatial_part,
+    _strides,
     _temporal_taps,
     _tile,
+    _words,
     check_frame_size,
     check_pad_modes,
     check_reflection,
@@ -81,7 +83,7 @@ def _whole_tile(even, odd):
 def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_ptr, partial_ptr, T, H, W, T_out, H_out,
                                W_out, frames, stride_xn, stride_xt, stride_xh, stride_xw,
                                stride_yn, stride_yo, stride_yt, stride_yh, stride_yw,
-                               C: tl.constexpr, O: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_O: tl.constexpr,
+                               C: tl.constexpr, C_OUT: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_O: tl.constexpr,
                                BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr, VEC: tl.constexpr, VEC_Y: tl.constexpr,
                                PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, NORM: tl.constexpr,
                                HAS_BIAS: tl.constexpr, STATISTICS: tl.constexpr, WORDS: tl.constexpr,
@@ -91,14 +93,13 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
     STATISTICS: each pixel keeps the mean of its frames and their squared deviations from it (Welford), and the program
     writes those of all its pixels to partial [programs, 3, O]: count, mean, squared deviations.
     """
-    stride_xh, stride_xw = stride_xh // VEC * VEC, stride_xw // VEC * VEC
-    stride_yh, stride_yw = stride_yh // VEC_Y * VEC_Y, stride_yw // VEC_Y * VEC_Y
-    stride_xt, stride_yt = tl.cast(stride_xt, tl.int64) // VEC * VEC, tl.cast(stride_yt, tl.int64) // VEC_Y * VEC_Y
-    x_ptr += tl.program_id(2) * (tl.cast(stride_xn, tl.int64) // VEC * VEC)
-    y_ptr += tl.program_id(2) * (tl.cast(stride_yn, tl.int64) // VEC_Y * VEC_Y)
+    stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
+    stride_yn, stride_yt, stride_yh, stride_yw = _strides(stride_yn, stride_yt, stride_yh, stride_yw, VEC_Y, False)
+    x_ptr = _words(x_ptr, WORDS) + tl.program_id(2) * stride_xn
+    y_ptr += tl.program_id(2) * stride_yn
     offs_h, offs_w = _tile(tl.program_id(0), W_out, BLOCK_H, BLOCK_W)
     offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
-    mask_o = offs_o < O
+    mask_o = offs_o < C_OUT
     pointwise = tl.load(pointwise_ptr + offs_o[None, :] * C + offs_c[:, None],
                         mask=(offs_c < C)[:, None] & mask_o[None, :], other=0.0).to(y_ptr.dtype.element_ty)
     if HAS_BIAS:
@@ -148,39 +149,39 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
         apart = tl.where(inside, mean - mean_all[None, :], 0.0)
         deviation_all = tl.sum(tl.where(inside, deviation, 0.0), 0) + tl.sum(apart * apart, 0) * (end - start)
         piece = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
-        partial_ptr += (tl.cast(piece, tl.int64) * tl.num_programs(0) + tl.program_id(0)) * (3 * O) + offs_o
+        partial_ptr += (tl.cast(piece, tl.int64) * tl.num_programs(0) + tl.program_id(0)) * (3 * C_OUT) + offs_o
         tl.store(partial_ptr, tl.zeros((BLOCK_O,), tl.float32) + count, mask=mask_o)
-        tl.store(partial_ptr + O, mean_all, mask=mask_o)
-        tl.store(partial_ptr + 2 * O, deviation_all, mask=mask_o)
+        tl.store(partial_ptr + C_OUT, mean_all, mask=mask_o)
+        tl.store(partial_ptr + 2 * C_OUT, deviation_all, mask=mask_o)
 
 
 @jit
-def _combine_statistics_kernel(partial_ptr, mean_ptr, var_ptr, programs, O: tl.constexpr, BLOCK_P: tl.constexpr,
+def _combine_statistics_kernel(partial_ptr, mean_ptr, var_ptr, programs, C_OUT: tl.constexpr, BLOCK_P: tl.constexpr,
                                BLOCK_O: tl.constexpr):
     """Mean and biased variance from count, mean and squared deviations of parts: those of the parts' means added to
     those inside the parts."""
     offs_o = tl.program_id(0) * BLOCK_O + tl.arange(0, BLOCK_O)
     offs_p = tl.arange(0, BLOCK_P)
-    offs = offs_p[:, None] * (3 * O) + offs_o[None, :]
+    offs = offs_p[:, None] * (3 * C_OUT) + offs_o[None, :]
     count = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
     total = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
     for first in range(0, programs, BLOCK_P):
-        mask = (first + offs_p < programs)[:, None] & (offs_o < O)[None, :]
-        part_ptr = partial_ptr + tl.cast(first, tl.int64) * (3 * O) + offs
+        mask = (first + offs_p < programs)[:, None] & (offs_o < C_OUT)[None, :]
+        part_ptr = partial_ptr + tl.cast(first, tl.int64) * (3 * C_OUT) + offs
         part = tl.load(part_ptr, mask=mask, other=0.0)
         count += part
-        total += part * tl.load(part_ptr + O, mask=mask, other=0.0)
+        total += part * tl.load(part_ptr + C_OUT, mask=mask, other=0.0)
     count_all = tl.sum(count, 0)
     mean = tl.sum(total, 0) / count_all
     deviation = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
     for first in range(0, programs, BLOCK_P):
-        mask = (first + offs_p < programs)[:, None] & (offs_o < O)[None, :]
-        part_ptr = partial_ptr + tl.cast(first, tl.int64) * (3 * O) + offs
-        apart = tl.load(part_ptr + O, mask=mask, other=0.0) - mean[None, :]
+        mask = (first + offs_p < programs)[:, None] & (offs_o < C_OUT)[None, :]
+        part_ptr = partial_ptr + tl.cast(first, tl.int64) * (3 * C_OUT) + offs
+        apart = tl.load(part_ptr + C_OUT, mask=mask, other=0.0) - mean[None, :]
         deviation += tl.load(part_ptr, mask=mask, other=0.0) * apart * apart
-        deviation += tl.load(part_ptr + 2 * O, mask=mask, other=0.0)
-    tl.store(mean_ptr + offs_o, mean, mask=offs_o < O)
-    tl.store(var_ptr + offs_o, tl.sum(deviation, 0) / count_all, mask=offs_o < O)
+        deviation += tl.load(part_ptr + 2 * C_OUT, mask=mask, other=0.0)
+    tl.store(mean_ptr + offs_o, mean, mask=offs_o < C_OUT)
+    tl.store(var_ptr + offs_o, tl.sum(deviation, 0) / count_all, mask=offs_o < C_OUT)
 
 
 @jit
@@ -188,16 +189,15 @@ def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_
                                          frames, pieces, tiles, parts,
                                          stride_xn, stride_xt, stride_xh, stride_xw,
                                          stride_yn, stride_yo, stride_yt, stride_yh, stride_yw,
-                                         C: tl.constexpr, O: tl.constexpr, BLOCK_C: tl.constexpr,
+                                         C: tl.constexpr, C_OUT: tl.constexpr, BLOCK_C: tl.constexpr,
                                          BLOCK_O: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
                                          VEC: tl.constexpr, VEC_Y: tl.constexpr, PAD_SPACE: tl.constexpr,
                                          PAD_TIME: tl.constexpr, NORM: tl.constexpr, WORDS: tl.constexpr,
                                          PRECISION: tl.constexpr):
     """dy v^T and the sum of dy over every num_programs-th part of the work: a tile of a sample for `frames` frames."""
-    stride_xh, stride_xw = stride_xh // VEC * VEC, stride_xw // VEC * VEC
-    stride_yh, stride_yw = stride_yh // VEC_Y * VEC_Y, stride_yw // VEC_Y * VEC_Y
-    stride_xt, stride_yt = tl.cast(stride_xt, tl.int64) // VEC * VEC, tl.cast(stride_yt, tl.int64) // VEC_Y * VEC_Y
-    stride_xn, stride_yn = tl.cast(stride_xn, tl.int64) // VEC * VEC, tl.cast(stride_yn, tl.int64) // VEC_Y * VEC_Y
+    stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
+    stride_yn, stride_yt, stride_yh, stride_yw = _strides(stride_yn, stride_yt, stride_yh, stride_yw, VEC_Y, False)
+    x_ptr = _words(x_ptr, WORDS)
     offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
     pixel = tl.arange(0, 2 * BLOCK_H * BLOCK_W)
     tiles_w = tl.cdiv(W_out, 2 * BLOCK_W)
@@ -210,7 +210,7 @@ def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_
         pixel_h = tile // tiles_w * BLOCK_H + pixel // (2 * BLOCK_W)
         pixel_w = tile % tiles_w * (2 * BLOCK_W) + pixel % (2 * BLOCK_W)
         offs_y = (pixel_h * stride_yh + pixel_w * stride_yw)[:, None] + (offs_o * stride_yo)[None, :]
-        mask_y = ((pixel_h < H_out) & (pixel_w < W_out))[:, None] & (offs_o < O)[None, :]
+        mask_y = ((pixel_h < H_out) & (pixel_w < W_out))[:, None] & (offs_o < C_OUT)[None, :]
         start = piece * frames
         end = tl.minimum(start + frames, T_out)
         next_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
@@ -233,9 +233,9 @@ def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_
             later_even = behind * even
             later_odd = behind * odd
 
-    dp_ptr += tl.program_id(0) * (O * C)
-    tl.store(dp_ptr + offs_o[:, None] * C + offs_c[None, :], dp, mask=(offs_o < O)[:, None] & (offs_c < C)[None, :])
-    tl.store(db_ptr + tl.program_id(0) * O + offs_o, tl.sum(db, 0), mask=offs_o < O)
+    dp_ptr += tl.program_id(0) * (C_OUT * C)
+    tl.store(dp_ptr + offs_o[:, None] * C + offs_c[None, :], dp, mask=(offs_o < C_OUT)[:, None] & (offs_c < C)[None, :])
+    tl.store(db_ptr + tl.program_id(0) * C_OUT + offs_o, tl.sum(db, 0), mask=offs_o < C_OUT)
 
 
 class ConvConfig(NamedTuple):
@@ -287,7 +287,7 @@ def _problem(x: Tensor, y: Tensor, spatial: Tensor, temporal: Tensor, pad_space:
     frames = frames_per_program(t, tiles * n, arch_of(x))
     vec = vector_size(x)
     arguments = {
-        "C": x.shape[1], "O": out_channels, "BLOCK_C": config.block_c, "BLOCK_O": config.block_o,
+        "C": x.shape[1], "C_OUT": out_channels, "BLOCK_C": config.block_c, "BLOCK_O": config.block_o,
         "BLOCK_H": config.block_h, "BLOCK_W": config.block_w, "VEC": vec,
         "VEC_Y": vector_size(y) if y.stride(1) == 1 else 1, "PAD_SPACE": pad_space, "PAD_TIME": pad_time,
         "NORM": norm is not None, "WORDS": in_words(vec, x), "PRECISION": precision(x.dtype),
@@ -324,7 +324,7 @@ def launch_fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, 
         if statistics:
             mean, var = (y.new_empty((out_channels,), dtype=torch.float32) for _ in range(2))
             _combine_statistics_kernel[(triton.cdiv(out_channels, 8),)](
-                partial, mean, var, programs, O=out_channels, BLOCK_P=128, BLOCK_O=8, num_warps=4)
+                partial, mean, var, programs, C_OUT=out_channels, BLOCK_P=128, BLOCK_O=8, num_warps=4)
     return y, mean, var
 
 
