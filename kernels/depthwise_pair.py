@@ -166,27 +166,37 @@ def _correlate(x_ptr, filters_ptr, rows, cols, num_c, H, W, stride_h, stride_w, 
 
 
 @jit
-def _folded_borders(x_ptr, filters_ptr, offs_h, offs_w, num_c, H, W, stride_h, stride_w, C: tl.constexpr,
+def _folded_borders(x_ptr, filters_ptr, even, odd, offs_h, offs_w, num_c, H, W, stride_h, stride_w, C: tl.constexpr,
                     BLOCK_C: tl.constexpr, PAD: tl.constexpr, WORDS: tl.constexpr):
-    """What the adjoint adds to pixels that the padding copied: the adjoint's values at their copies. Row -1 is a copy
-    of row `first`, row H one of row H - 1 - first; likewise columns."""
-    even = tl.zeros((offs_h.shape[0], BLOCK_C), tl.float32)
-    odd = tl.zeros((offs_h.shape[0], BLOCK_C), tl.float32)
-    first = 1 if PAD == "reflect" else 0
-    for copy in range(1, 9):  # 3 x 3 of: the pixel itself (0, 0 is no copy), the copy before, the copy behind
-        row_kind, col_kind = copy // 3, copy % 3
-        row, row_from = tl.where(row_kind == 1, -1, H), tl.where(row_kind == 1, first, H - 1 - first)
-        col, col_from = tl.where(col_kind == 1, -1, W), tl.where(col_kind == 1, first, W - 1 - first)
-        in_row = (row_kind == 0) | (offs_h == row_from)
-        is_even = in_row & ((col_kind == 0) | (offs_w == col_from))
-        is_odd = in_row & ((col_kind == 0) | (offs_w + 1 == col_from))
-        rows = tl.where(row_kind == 0, offs_h, row)
-        cols = tl.where(col_kind == 0, offs_w, tl.where(offs_w == col_from, col, col - 1))
-        if tl.max((is_even | is_odd).to(tl.int32), 0) == 1:
-            more_even, more_odd = _correlate(x_ptr, filters_ptr, rows - 1, cols - 1, num_c, H, W, stride_h, stride_w,
-                                             C, BLOCK_C, "zeros", True, False, WORDS)
-            even += tl.where(is_even[:, None], more_even, 0.0)
-            odd += tl.where(is_odd[:, None], more_odd, 0.0)
+    """Add to pixels that the padding copied what the adjoint has at their copies. Row -1, a copy of row `first`, takes
+    from row 0 alone, by the filter's first row; row H, a copy of row H - 1 - first, from row H - 1 by its last.
+    Likewise columns, and both."""
+    taps_ptr = filters_ptr + tl.arange(0, BLOCK_C)
+    first: tl.constexpr = 1 if PAD == "reflect" else 0
+    for side in tl.static_range(2):
+        copied = offs_h == (H - 1 - first if side else first)
+        for j in tl.static_range(4):
+            offs, inside = _along(offs_w + (j - 1), W, stride_w, "zeros")
+            x = _load_pixels(x_ptr, filters_ptr, (H - 1) * stride_h * side + offs, copied & inside, num_c, C, BLOCK_C,
+                             "zeros", False, WORDS)
+            if j < 3:
+                even += tl.load(taps_ptr + (6 * side + 2 - j) * BLOCK_C)[None, :] * x
+            if j > 0:
+                odd += tl.load(taps_ptr + (6 * side + 3 - j) * BLOCK_C)[None, :] * x
+    for side in tl.static_range(2):
+        copied_even = offs_w == (W - 1 - first if side else first)
+        copied_odd = offs_w + 1 == (W - 1 - first if side else first)
+        for row in tl.static_range(5):  # the three rows around the pixel; where it has copies in rows too, 0 and H - 1
+            if row < 3:
+                offs, inside = _along(offs_h + (1 - row), H, stride_h, "zeros")
+            else:
+                offs = offs_h * 0 + (H - 1) * stride_h * (row - 3)
+                inside = offs_h == (first if row == 3 else H - 1 - first)
+            x = _load_pixels(x_ptr, filters_ptr, offs + (W - 1) * stride_w * side, inside & (copied_even | copied_odd),
+                             num_c, C, BLOCK_C, "zeros", False, WORDS)
+            x *= tl.load(taps_ptr + (3 * (row if row < 3 else 2 * (row - 3)) + 2 * side) * BLOCK_C)[None, :]
+            even += tl.where(copied_even[:, None], x, 0.0)
+            odd += tl.where(copied_odd[:, None], x, 0.0)
     return even, odd
 
 
@@ -233,10 +243,8 @@ def _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, num_c, T, H, W, 
         if ADJOINT and (PAD_SPACE == "replicate" or PAD_SPACE == "reflect"):
             h, w = tl.min(offs_h, 0), tl.min(offs_w, 0)
             if (h <= 1) | (w <= 1) | (h + BLOCK_H >= H - 1) | (w + 2 * BLOCK_W >= W - 1):
-                more_even, more_odd = _folded_borders(x_ptr, filters_ptr, offs_h, offs_w, num_c, H, W, stride_h,
-                                                      stride_w, C, BLOCK_C, PAD_SPACE, WORDS)
-                even += more_even
-                odd += more_odd
+                even, odd = _folded_borders(x_ptr, filters_ptr, even, odd, offs_h, offs_w, num_c, H, W, stride_h,
+                                            stride_w, C, BLOCK_C, PAD_SPACE, WORDS)
     return even, odd, frame
 
 
