@@ -33,8 +33,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv3d
 
+from .batch_norm_act import _norm_backward, batch_norm_act
 from .convolution import PadMode, compute_dtype, convolution, pad_clip, weight_gradients_wanted
 from .depthwise_pair import (
     TILE_OF_PAIRS,
@@ -52,6 +54,7 @@ from .depthwise_pair import (
     empty_channels_last,
     frames_per_program,
     in_words,
+    launch_bwd_weight,
     multiprocessors,
     on_device_of,
     pack_filters,
@@ -80,8 +83,8 @@ def _whole_tile(even, odd):
 
 
 @jit
-def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_ptr, partial_ptr, T, H, W, T_out, H_out,
-                               W_out, frames, stride_xn, stride_xt, stride_xh, stride_xw,
+def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_ptr, count_ptr, mean_ptr, m2_ptr,
+                               T, H, W, T_out, H_out, W_out, frames, stride_xn, stride_xt, stride_xh, stride_xw,
                                stride_yn, stride_yo, stride_yt, stride_yh, stride_yw,
                                C: tl.constexpr, C_OUT: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_O: tl.constexpr,
                                BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr, VEC: tl.constexpr, VEC_Y: tl.constexpr,
@@ -115,7 +118,7 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
     start = tl.program_id(1) * frames
     end = tl.minimum(start + frames, T_out)
     mean = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
-    deviation = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
+    m2 = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
     next_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # sums so far of the frame of v that is due next
     next_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
     later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # and of the one after it
@@ -135,53 +138,49 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
             if STATISTICS:
                 difference = y - mean
                 mean += difference * (1.0 / (due - start + 1))
-                deviation += difference * (y - mean)
+                m2 += difference * (y - mean)
         next_even = later_even + middle * even
         next_odd = later_odd + middle * odd
         later_even = behind * even
         later_odd = behind * odd
 
     if STATISTICS:
-        pixels = tl.sum(mask_pixel.to(tl.float32), 0)
-        count = pixels * (end - start)
         inside = mask_pixel[:, None]
+        pixels = tl.sum(mask_pixel.to(tl.float32), 0)
         mean_all = tl.sum(tl.where(inside, mean, 0.0), 0) / pixels
         apart = tl.where(inside, mean - mean_all[None, :], 0.0)
-        deviation_all = tl.sum(tl.where(inside, deviation, 0.0), 0) + tl.sum(apart * apart, 0) * (end - start)
+        m2_all = tl.sum(tl.where(inside, m2, 0.0), 0) + tl.sum(apart * apart, 0) * (end - start)
         piece = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
-        partial_ptr += (tl.cast(piece, tl.int64) * tl.num_programs(0) + tl.program_id(0)) * (3 * C_OUT) + offs_o
-        tl.store(partial_ptr, tl.zeros((BLOCK_O,), tl.float32) + count, mask=mask_o)
-        tl.store(partial_ptr + C_OUT, mean_all, mask=mask_o)
-        tl.store(partial_ptr + 2 * C_OUT, deviation_all, mask=mask_o)
+        program = tl.cast(piece, tl.int64) * tl.num_programs(0) + tl.program_id(0)
+        tl.store(count_ptr + program, pixels * (end - start))
+        tl.store(mean_ptr + program * C_OUT + offs_o, mean_all, mask=mask_o)
+        tl.store(m2_ptr + program * C_OUT + offs_o, m2_all, mask=mask_o)
 
 
 @jit
-def _combine_statistics_kernel(partial_ptr, mean_ptr, var_ptr, programs, C_OUT: tl.constexpr, BLOCK_P: tl.constexpr,
-                               BLOCK_O: tl.constexpr):
-    """Mean and biased variance from count, mean and squared deviations of parts: those of the parts' means added to
-    those inside the parts."""
+def _combine_statistics_kernel(count_ptr, mean_ptr, m2_ptr, out_mean_ptr, out_var_ptr, programs, C_OUT: tl.constexpr,
+                               BLOCK_P: tl.constexpr, BLOCK_O: tl.constexpr):
+    """Mean and biased variance from those of parts, around the mean of the first: around zero they would cancel."""
     offs_o = tl.program_id(0) * BLOCK_O + tl.arange(0, BLOCK_O)
     offs_p = tl.arange(0, BLOCK_P)
-    offs = offs_p[:, None] * (3 * C_OUT) + offs_o[None, :]
-    count = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
-    total = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
+    mask_o = offs_o < C_OUT
+    pivot = tl.load(mean_ptr + offs_o, mask=mask_o, other=0.0)
+    acc_count = tl.zeros((BLOCK_P,), tl.float32)
+    acc = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
+    acc_square = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
     for first in range(0, programs, BLOCK_P):
-        mask = (first + offs_p < programs)[:, None] & (offs_o < C_OUT)[None, :]
-        part_ptr = partial_ptr + tl.cast(first, tl.int64) * (3 * C_OUT) + offs
-        part = tl.load(part_ptr, mask=mask, other=0.0)
-        count += part
-        total += part * tl.load(part_ptr + C_OUT, mask=mask, other=0.0)
-    count_all = tl.sum(count, 0)
-    mean = tl.sum(total, 0) / count_all
-    deviation = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
-    for first in range(0, programs, BLOCK_P):
-        mask = (first + offs_p < programs)[:, None] & (offs_o < C_OUT)[None, :]
-        part_ptr = partial_ptr + tl.cast(first, tl.int64) * (3 * C_OUT) + offs
-        apart = tl.load(part_ptr + C_OUT, mask=mask, other=0.0) - mean[None, :]
-        deviation += tl.load(part_ptr, mask=mask, other=0.0) * apart * apart
-        deviation += tl.load(part_ptr + 2 * C_OUT, mask=mask, other=0.0)
-    tl.store(mean_ptr + offs_o, mean, mask=offs_o < C_OUT)
-    tl.store(var_ptr + offs_o, tl.sum(deviation, 0) / count_all, mask=offs_o < C_OUT)
+        mask_p = first + offs_p < programs
+        mask = mask_p[:, None] & mask_o[None, :]
+        offs = (first + offs_p)[:, None] * C_OUT + offs_o[None, :]
+        count = tl.load(count_ptr + first + offs_p, mask=mask_p, other=0.0)
+        distance = tl.load(mean_ptr + offs, mask=mask, other=0.0) - pivot[None, :]  # of no weight where masked
+        acc_count += count
+        acc += count[:, None] * distance
+        acc_square += tl.load(m2_ptr + offs, mask=mask, other=0.0) + count[:, None] * distance * distance
+    n = tl.sum(acc_count, 0)
+    shift = tl.sum(acc, 0) / n
+    tl.store(out_mean_ptr + offs_o, pivot + shift, mask=mask_o)
+    tl.store(out_var_ptr + offs_o, tl.maximum(tl.sum(acc_square, 0) / n - shift * shift, 0.0), mask=mask_o)
 
 
 @jit
@@ -311,20 +310,22 @@ def launch_fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, 
     """y, and its mean and biased variance [O] where asked for."""
     y = _empty_output(x, pointwise, pad_space, pad_time)
     n, out_channels = y.shape[:2]
-    mean = var = partial = None
+    mean = var = None
+    parts: tuple[Tensor | None, ...] = (None,) * 3
     with on_device_of(x):
         problem = _problem(x, y, spatial, temporal, pad_space, pad_time, norm)
         programs = problem.tiles * problem.pieces * n
         if statistics:
-            partial = y.new_empty((programs, 3, out_channels), dtype=torch.float32)
+            parts = tuple(y.new_empty(shape, dtype=torch.float32)
+                          for shape in ((programs,), (programs, out_channels), (programs, out_channels)))
         _separable_conv_fwd_kernel[(problem.tiles, problem.pieces, n)](
-            problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y, partial,
+            problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y, *parts,
             *x.shape[2:], *y.shape[2:], problem.frames, *strides(problem.x), *y.stride(), **problem.arguments,
             HAS_BIAS=bias is not None, STATISTICS=statistics)
         if statistics:
             mean, var = (y.new_empty((out_channels,), dtype=torch.float32) for _ in range(2))
-            _combine_statistics_kernel[(triton.cdiv(out_channels, 8),)](
-                partial, mean, var, programs, C_OUT=out_channels, BLOCK_P=128, BLOCK_O=8, num_warps=4)
+            _combine_statistics_kernel[(triton.cdiv(out_channels, 8),)](  # a row of 8 channels is one 32-byte sector
+                *parts, mean, var, programs, C_OUT=out_channels, BLOCK_P=64, BLOCK_O=8, num_warps=4)
     return y, mean, var
 
 
@@ -422,6 +423,72 @@ separable_conv_bwd_pointwise = register_op(
     " -> (Tensor, Tensor)", launch_bwd_pointwise, _bwd_pointwise_fake, SeparableConvBwdPointwiseFunction)
 
 
+def _norm_act_fwd(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    return launch_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time, Norm(mean, var, gamma, beta), True)
+
+
+def _norm_act_fwd_fake(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    y = _empty_output(x, pointwise, pad_space, pad_time)
+    return y, *(x.new_empty((pointwise.shape[0],), dtype=torch.float32) for _ in range(2))
+
+
+def _norm_act_bwd_weight(x, mean, var, gamma, beta, dv, spatial, temporal, pad_space, pad_time):
+    return launch_bwd_weight(x, dv, spatial, temporal, pad_space, pad_time, Norm(mean, var, gamma, beta))
+
+
+def _norm_act_bwd_weight_fake(x, mean, var, gamma, beta, dv, spatial, temporal, pad_space, pad_time):
+    return spatial.new_empty(spatial.shape), temporal.new_empty(temporal.shape)
+
+
+def _norm_act_bwd_pointwise(x, mean, var, gamma, beta, dy, spatial, temporal, pad_space, pad_time):
+    return launch_bwd_pointwise(x, dy, spatial, temporal, pad_space, pad_time, Norm(mean, var, gamma, beta))
+
+
+def _norm_act_bwd_pointwise_fake(x, mean, var, gamma, beta, dy, spatial, temporal, pad_space, pad_time):
+    return _bwd_pointwise_fake(x, dy, spatial, temporal, pad_space, pad_time)
+
+
+class NormActSeparableConvFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, mean, var, gamma, beta, spatial, temporal, pointwise, bias, pad_space, pad_time):
+        ctx.save_for_backward(x, mean, var, gamma, beta, spatial, temporal, pointwise)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            y, *statistics = norm_act_separable_conv_fwd(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias,
+                                                         pad_space, pad_time)
+        ctx.mark_non_differentiable(*statistics)
+        return y, *statistics
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy, _mean, _var):
+        x, mean, var, gamma, beta, spatial, temporal, pointwise = ctx.saved_tensors
+        before = x, mean, var, gamma, beta
+        dv = pointwise_adjoint(dy, pointwise)
+        da = depthwise_pair_bwd_input(dv, spatial, temporal, *ctx.pads)
+        rows, da_rows = (t.movedim(1, -1).reshape(1, -1, x.shape[1]) for t in (x, da))
+        dx, dgamma, dbeta = _norm_backward(da_rows, rows, mean.view(1, 1, -1), var.view(1, 1, -1), gamma, beta)
+        dx = dx.view(x.shape[0], *x.shape[2:], x.shape[1]).movedim(-1, 1)
+        if not weight_gradients_wanted():
+            return dx, *(None,) * 10
+        ds, dt = norm_act_depthwise_pair_bwd_weight(*before, dv, spatial, temporal, *ctx.pads)
+        dp, db = norm_act_separable_conv_bwd_pointwise(*before, dy, spatial, temporal, *ctx.pads)
+        return dx, None, None, dgamma, dbeta, ds, dt, dp.to(pointwise.dtype), db, None, None
+
+
+_BEFORE = "Tensor x, Tensor mean, Tensor var, Tensor gamma, Tensor beta"
+norm_act_separable_conv_fwd = register_op(
+    f"norm_act_separable_conv_fwd({_BEFORE}, Tensor spatial, Tensor temporal, Tensor pointwise, Tensor? bias,"
+    " str pad_space, str pad_time) -> (Tensor, Tensor, Tensor)", _norm_act_fwd, _norm_act_fwd_fake,
+    NormActSeparableConvFunction)
+norm_act_depthwise_pair_bwd_weight = register_op(
+    f"norm_act_depthwise_pair_bwd_weight({_BEFORE}, Tensor dv, Tensor spatial, Tensor temporal, str pad_space,"
+    " str pad_time) -> (Tensor, Tensor)", _norm_act_bwd_weight, _norm_act_bwd_weight_fake)
+norm_act_separable_conv_bwd_pointwise = register_op(
+    f"norm_act_separable_conv_bwd_pointwise({_BEFORE}, Tensor dy, Tensor spatial, Tensor temporal, str pad_space,"
+    " str pad_time) -> (Tensor, Tensor)", _norm_act_bwd_pointwise, _norm_act_bwd_pointwise_fake)
+
+
 def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, bias: Tensor | None = None, *,
                      pad_space: PadMode = "zeros", pad_time: PadMode = "zeros", impl: Impl = "auto") -> Tensor:
     """Separable convolution of `x` [N, C, T, H, W].
@@ -439,12 +506,7 @@ def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Te
         ValueError: for shapes that do not belong together, an unknown padding, or an `impl` that cannot run.
         RuntimeError: for the mirror image of a single pixel or frame.
     """
-    channels = x.shape[1]
-    if x.dim() != 5 or spatial.shape != (channels, 3, 3) or temporal.shape != (channels, 3) or \
-            pointwise.dim() != 2 or pointwise.shape[1] != channels:
-        raise ValueError(f"separable_conv3d of x {tuple(x.shape)} with spatial {tuple(spatial.shape)}, temporal "
-                         f"{tuple(temporal.shape)}, pointwise {tuple(pointwise.shape)}: expected [N, C, T, H, W], "
-                         "[C, 3, 3], [C, 3], [O, C]")
+    _check_shapes(x, spatial, temporal, pointwise, "separable_conv3d")
     check_pad_modes(pad_space, pad_time, "separable_conv3d")
     x = x.to(compute_dtype(x))
     if _takes_triton(impl, x, pointwise, "separable_conv3d"):
@@ -464,3 +526,50 @@ def _takes_triton(impl: Impl, x: Tensor, pointwise: Tensor, op: str) -> bool:
         raise ValueError(f"{op}: impl='triton' got pointwise {tuple(pointwise.shape)}: expected {MAX_CHANNELS} "
                          "channels at most, or impl='torch'")
     return False
+
+
+def norm_act_separable_conv3d(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, spatial: Tensor,
+                              temporal: Tensor, pointwise: Tensor, bias: Tensor | None = None, *,
+                              pad_space: PadMode = "zeros", pad_time: PadMode = "zeros",
+                              impl: Impl = "auto") -> tuple[Tensor, Tensor, Tensor]:
+    """BatchNorm (training) and LeakyReLU(0.2) of `x`, then `separable_conv3d`: a chain stores raw results only.
+
+    Args:
+        x: raw result [N, C, T, H, W] of the block before.
+        mean, var: its own mean and biased variance [C] in float32, as this function returns them for its result. Not
+            differentiable: dx counts how they depend on x.
+        gamma, beta: the norm's scale and shift [C].
+        the rest: as in `separable_conv3d`; padding surrounds the activated clip.
+
+    Returns:
+        y, its mean and its biased variance [O] in float32; the latter two not differentiable, and computed before y is
+        rounded. Differentiable once.
+
+    Raises:
+        as `separable_conv3d`; ValueError for statistics or parameters that are not [C].
+    """
+    channels = x.shape[1]
+    if any(t.shape != (channels,) for t in (mean, var, gamma, beta)):
+        raise ValueError(f"norm_act_separable_conv3d of x {tuple(x.shape)} with mean {tuple(mean.shape)}, var "
+                         f"{tuple(var.shape)}, gamma {tuple(gamma.shape)}, beta {tuple(beta.shape)}: expected [C]")
+    _check_shapes(x, spatial, temporal, pointwise, "norm_act_separable_conv3d")
+    check_pad_modes(pad_space, pad_time, "norm_act_separable_conv3d")
+    x = x.to(compute_dtype(x))
+    if _takes_triton(impl, x, pointwise, "norm_act_separable_conv3d"):
+        check_reflection(x, pad_space, pad_time, "norm_act_separable_conv3d")
+        return norm_act_separable_conv_fwd(x, mean.float(), var.float(), gamma, beta, spatial, temporal, pointwise,
+                                           bias, pad_space, pad_time)
+    y = separable_conv3d(batch_norm_act(x, gamma, beta)[0], spatial, temporal, pointwise, bias, pad_space=pad_space,
+                         pad_time=pad_time, impl="torch")
+    wide = y.detach().to(torch.promote_types(y.dtype, torch.float32))
+    var, mean = torch.var_mean(wide, (0, 2, 3, 4), correction=0)
+    return y, mean, var
+
+
+def _check_shapes(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, op: str) -> None:
+    channels = x.shape[1]
+    if x.dim() != 5 or spatial.shape != (channels, 3, 3) or temporal.shape != (channels, 3) or \
+            pointwise.dim() != 2 or pointwise.shape[1] != channels:
+        raise ValueError(f"{op} of x {tuple(x.shape)} with spatial {tuple(spatial.shape)}, temporal "
+                         f"{tuple(temporal.shape)}, pointwise {tuple(pointwise.shape)}: expected [N, C, T, H, W], "
+                         "[C, 3, 3], [C, 3], [O, C]")
