@@ -33,7 +33,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv3d
 
 from .batch_norm_act import _norm_backward, batch_norm_act
@@ -460,20 +459,31 @@ class NormActSeparableConvFunction(torch.autograd.Function):
         return y, *statistics
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dy, _mean, _var):
-        x, mean, var, gamma, beta, spatial, temporal, pointwise = ctx.saved_tensors
-        before = x, mean, var, gamma, beta
+        return *NormActSeparableConvBwdFunction.apply(dy, *ctx.saved_tensors, *ctx.pads), None, None
+
+
+class NormActSeparableConvBwdFunction(torch.autograd.Function):
+    """All first gradients. A Function, so that a second derivative meets an error and not a constant."""
+
+    @staticmethod
+    def forward(ctx, dy, x, mean, var, gamma, beta, spatial, temporal, pointwise, pad_space, pad_time):
+        before, pads = (x, mean, var, gamma, beta), (pad_space, pad_time)
         dv = pointwise_adjoint(dy, pointwise)
-        da = depthwise_pair_bwd_input(dv, spatial, temporal, *ctx.pads)
-        rows, da_rows = (t.movedim(1, -1).reshape(1, -1, x.shape[1]) for t in (x, da))
-        dx, dgamma, dbeta = _norm_backward(da_rows, rows, mean.view(1, 1, -1), var.view(1, 1, -1), gamma, beta)
+        da = depthwise_pair_bwd_input(dv, spatial, temporal, *pads)
+        da_rows, x_rows = (t.movedim(1, -1).reshape(1, -1, x.shape[1]) for t in (da, x))
+        dx, dgamma, dbeta = _norm_backward(da_rows, x_rows, mean.view(1, 1, -1), var.view(1, 1, -1), gamma, beta)
         dx = dx.view(x.shape[0], *x.shape[2:], x.shape[1]).movedim(-1, 1)
         if not weight_gradients_wanted():
-            return dx, *(None,) * 10
-        ds, dt = norm_act_depthwise_pair_bwd_weight(*before, dv, spatial, temporal, *ctx.pads)
-        dp, db = norm_act_separable_conv_bwd_pointwise(*before, dy, spatial, temporal, *ctx.pads)
-        return dx, None, None, dgamma, dbeta, ds, dt, dp.to(pointwise.dtype), db, None, None
+            return dx, *(None,) * 8
+        ds, dt = norm_act_depthwise_pair_bwd_weight(*before, dv, spatial, temporal, *pads)
+        dp, db = norm_act_separable_conv_bwd_pointwise(*before, dy, spatial, temporal, *pads)
+        return dx, None, None, dgamma, dbeta, ds, dt, dp.to(pointwise.dtype), db
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise RuntimeError("norm_act_separable_conv3d is differentiable once: for a second derivative use "
+                           "batch_norm_act and separable_conv3d")
 
 
 _BEFORE = "Tensor x, Tensor mean, Tensor var, Tensor gamma, Tensor beta"

@@ -17,6 +17,9 @@ from torch import Tensor
 Results = dict[str, Tensor]
 Calculation = Callable[..., Results]
 
+# Where kernels run: on a GPU compiled, without one in Triton's interpreter.
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
 STEP32 = torch.finfo(torch.float32).eps
 
 
