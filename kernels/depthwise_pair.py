@@ -173,26 +173,26 @@ def _folded_borders(x_ptr, filters_ptr, even, odd, offs_h, offs_w, num_c, H, W, 
     Likewise columns, and both."""
     taps_ptr = filters_ptr + tl.arange(0, BLOCK_C)
     first: tl.constexpr = 1 if PAD == "reflect" else 0
-    for side in tl.static_range(2):
-        copied = offs_h == (H - 1 - first if side else first)
+    for side in range(2):  # no static_range: unrolled, its addresses are lifted out of the walk and spill 24 bytes
+        copied = offs_h == first + side * (H - 1 - 2 * first)
         for j in tl.static_range(4):
             offs, inside = _along(offs_w + (j - 1), W, stride_w, "zeros")
-            x = _load_pixels(x_ptr, filters_ptr, (H - 1) * stride_h * side + offs, copied & inside, num_c, C, BLOCK_C,
+            x = _load_pixels(x_ptr, filters_ptr, side * (H - 1) * stride_h + offs, copied & inside, num_c, C, BLOCK_C,
                              "zeros", False, WORDS)
             if j < 3:
                 even += tl.load(taps_ptr + (6 * side + 2 - j) * BLOCK_C)[None, :] * x
             if j > 0:
                 odd += tl.load(taps_ptr + (6 * side + 3 - j) * BLOCK_C)[None, :] * x
-    for side in tl.static_range(2):
-        copied_even = offs_w == (W - 1 - first if side else first)
-        copied_odd = offs_w + 1 == (W - 1 - first if side else first)
+    for side in range(2):
+        copied_even = offs_w == first + side * (W - 1 - 2 * first)
+        copied_odd = offs_w + 1 == first + side * (W - 1 - 2 * first)
         for row in tl.static_range(5):  # the three rows around the pixel; where it has copies in rows too, 0 and H - 1
             if row < 3:
                 offs, inside = _along(offs_h + (1 - row), H, stride_h, "zeros")
             else:
                 offs = offs_h * 0 + (H - 1) * stride_h * (row - 3)
-                inside = offs_h == (first if row == 3 else H - 1 - first)
-            x = _load_pixels(x_ptr, filters_ptr, offs + (W - 1) * stride_w * side, inside & (copied_even | copied_odd),
+                inside = offs_h == first + (row - 3) * (H - 1 - 2 * first)
+            x = _load_pixels(x_ptr, filters_ptr, offs + side * (W - 1) * stride_w, inside & (copied_even | copied_odd),
                              num_c, C, BLOCK_C, "zeros", False, WORDS)
             x *= tl.load(taps_ptr + (3 * (row if row < 3 else 2 * (row - 3)) + 2 * side) * BLOCK_C)[None, :]
             even += tl.where(copied_even[:, None], x, 0.0)

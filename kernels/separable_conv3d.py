@@ -250,17 +250,18 @@ MAX_CHANNELS = 128  # one program holds all of a pixel's channels
 
 def conv_config(channels: int, out_channels: int, dtype: torch.dtype) -> ConvConfig:
     """One pair of pixels and 16 bytes of channels per thread, as in the depthwise pair; a matrix product wants 16 rows,
-    columns and channels at least."""
+    columns and channels at least: of those channels a thread takes four (with eight, three channels spill 176 bytes)."""
     block_c, block_o = (max(16, triton.next_power_of_2(size)) for size in (channels, out_channels))
-    threads_per_pixel = block_c * dtype.itemsize // 16
+    threads_per_pixel = max(4, block_c * dtype.itemsize // 16)
     num_warps = 4 if threads_per_pixel < 8 else 8
     block_h, block_w = TILE_OF_PAIRS[32 * num_warps // threads_per_pixel]
     return ConvConfig(block_c, block_o, block_h, block_w, num_warps)
 
 
-def precision(dtype: torch.dtype) -> str:
-    """float32 products as three of tensor cores' tf32, which errs as float32 does."""
-    return "tf32x3" if dtype == torch.float32 else "tf32"
+def precision(dtype: torch.dtype, arch: str) -> str:
+    """float32 products as three of NVIDIA's tf32, which err as float32 does: with "ieee" ptxas spills 4 KB (sm_90). AMD
+    has float32 products."""
+    return "tf32x3" if dtype == torch.float32 and arch.startswith("sm_") else "ieee"
 
 
 class Problem(NamedTuple):
@@ -288,7 +289,7 @@ def _problem(x: Tensor, y: Tensor, spatial: Tensor, temporal: Tensor, pad_space:
         "C": x.shape[1], "C_OUT": out_channels, "BLOCK_C": config.block_c, "BLOCK_O": config.block_o,
         "BLOCK_H": config.block_h, "BLOCK_W": config.block_w, "VEC": vec,
         "VEC_Y": vector_size(y) if y.stride(1) == 1 else 1, "PAD_SPACE": pad_space, "PAD_TIME": pad_time,
-        "NORM": norm is not None, "WORDS": in_words(vec, x), "PRECISION": precision(x.dtype),
+        "NORM": norm is not None, "WORDS": in_words(vec, x), "PRECISION": precision(x.dtype, arch_of(x)),
         "num_warps": config.num_warps}
     return Problem(x, config, pack_filters(spatial, temporal, config.block_c, norm), tiles, frames,
                    triton.cdiv(t, frames), arguments)
