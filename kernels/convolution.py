@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-PadMode = Literal["zeros", "replicate", "reflect", "none"]
+PadMode = Literal["zeros", "replicate", "reflect", "circular", "none"]
 
 _weight_gradients = True
 

@@ -4,23 +4,65 @@
     v[n,c,t,y,x] = sum_k   temporal[c,k]   u[n,c,t+k-1,y,x]
     y[n,o,t,y,x] = sum_c   pointwise[o,c]  v[n,c,t,y,x] + bias[o]
 
-Each frame, and the clip in time, is surrounded by zeros, by copies of the border, by its mirror image, or by nothing
-("none": the result is smaller by two). Padding the axes one after the other or all at once is the same.
-Differentiable any number of times. Section 3.3.1 of the paper names the two depthwise parts; without the pointwise
-one channels never mix and nothing is learned.
+Each frame, and the clip in time, is surrounded by zeros, by copies of the border, by its mirror image, in time by
+itself ("circular"), or by nothing ("none": the result is smaller by two). Padding the axes one after the other or all
+at once is the same. Differentiable any number of times. Section 3.3.1 of the paper names the two depthwise parts;
+without the pointwise one channels never mix and nothing is learned.
 
 The torch form multiplies the three small filters out to one dense 3x3x3 filter, exactly the same linear map, and
 convolves once: dense convolutions are what CPUs and cuDNN are fast at, and it avoids ATen's depthwise weight
 gradient.
+
+The Triton form is one kernel: the walk of `depthwise_pair.py`, whose tile of v goes into a matrix product with the
+pointwise filter instead of into memory. Backward: dv = pointwise^T dy by one matrix product; dx, and the gradients of
+the depthwise filters from dv as in `depthwise_pair.py`; those of pointwise and bias from dy and v, which is computed
+again from x:
+
+    dpointwise = sum dy v^T,  dbias = sum dy
+    and for the gradients g, h that arrive at these two:  ddy = fwd(x; g as pointwise, h as bias),
+    the others as those of fwd with g as pointwise
+
+`norm_act_separable_conv3d` is the generator's training block: BatchNorm + LeakyReLU of the block before, applied as x
+is loaded (nothing activated is ever stored), the convolution, and the mean and variance of its result for the block
+behind. Differentiable once.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv3d
 
-from .convolution import PadMode, convolution, pad_clip
+from .batch_norm_act import _norm_backward, batch_norm_act
+from .convolution import PadMode, compute_dtype, convolution, pad_clip, weight_gradients_wanted
+from .depthwise_pair import (
+    TILE_OF_PAIRS,
+    Norm,
+    _spatial_part,
+    _strides,
+    _temporal_taps,
+    _tile,
+    _words,
+    check_frame_size,
+    check_pad_modes,
+    check_reflection,
+    depthwise_pair_bwd_input,
+    depthwise_pair_bwd_weight,
+    empty_channels_last,
+    frames_per_program,
+    in_words,
+    launch_bwd_weight,
+    multiprocessors,
+    on_device_of,
+    pack_filters,
+    padded_shape,
+    strides,
+    vector_size,
+    with_channels_innermost,
+)
+from .dispatch import Impl, arch_of, below_autograd, jit, register_op, resolve_impl, tl, triton
 
 
 def separable_conv3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor,
@@ -33,26 +75,512 @@ def separable_conv3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, poi
     return conv3d(v, pointwise[:, :, None, None, None], bias)
 
 
+@jit
+def _whole_tile(even, odd):
+    """Even and odd pixels [P, C] as [2 P, C], in the order of the image."""
+    return tl.join(even, odd).permute(0, 2, 1).reshape(2 * even.shape[0], even.shape[1])
+
+
+@jit
+def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_ptr, count_ptr, mean_ptr, m2_ptr,
+                               T, H, W, T_out, H_out, W_out, frames, stride_xn, stride_xt, stride_xh, stride_xw,
+                               stride_yn, stride_yo, stride_yt, stride_yh, stride_yw,
+                               C: tl.constexpr, C_OUT: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_O: tl.constexpr,
+                               BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr, VEC: tl.constexpr, VEC_Y: tl.constexpr,
+                               PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, NORM: tl.constexpr,
+                               HAS_BIAS: tl.constexpr, STATISTICS: tl.constexpr, WORDS: tl.constexpr,
+                               PRECISION: tl.constexpr):
+    """A tile of y for `frames` frames, with all channels. Grid: tiles, pieces of time, samples.
+
+    STATISTICS: each pixel keeps the mean of its frames and their squared deviations from it (Welford), and the program
+    writes those of all its pixels to partial [programs, 3, O]: count, mean, squared deviations.
+    """
+    stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
+    stride_yn, stride_yt, stride_yh, stride_yw = _strides(stride_yn, stride_yt, stride_yh, stride_yw, VEC_Y, False)
+    x_ptr = _words(x_ptr, WORDS) + tl.program_id(2) * stride_xn
+    y_ptr += tl.program_id(2) * stride_yn
+    offs_h, offs_w = _tile(tl.program_id(0), W_out, BLOCK_H, BLOCK_W)
+    offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
+    mask_o = offs_o < C_OUT
+    pointwise = tl.load(pointwise_ptr + offs_o[None, :] * C + offs_c[:, None],
+                        mask=(offs_c < C)[:, None] & mask_o[None, :], other=0.0).to(y_ptr.dtype.element_ty)
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + offs_o, mask=mask_o, other=0.0).to(tl.float32)
+
+    pixel = tl.arange(0, 2 * BLOCK_H * BLOCK_W)
+    pixel_h = tl.program_id(0) // tl.cdiv(W_out, 2 * BLOCK_W) * BLOCK_H + pixel // (2 * BLOCK_W)
+    pixel_w = tl.program_id(0) % tl.cdiv(W_out, 2 * BLOCK_W) * (2 * BLOCK_W) + pixel % (2 * BLOCK_W)
+    mask_pixel = (pixel_h < H_out) & (pixel_w < W_out)
+    offs_y = (pixel_h * stride_yh + pixel_w * stride_yw)[:, None] + (offs_o * stride_yo)[None, :]
+    mask_y = mask_pixel[:, None] & mask_o[None, :]
+
+    start = tl.program_id(1) * frames
+    end = tl.minimum(start + frames, T_out)
+    mean = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
+    m2 = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
+    next_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # sums so far of the frame of v that is due next
+    next_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # and of the one after it
+    later_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    for position in range(start, end + 2):
+        even, odd, frame = _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, C, T, H, W, stride_xt, stride_xh,
+                                         stride_xw, C, BLOCK_C, BLOCK_H, BLOCK_W, PAD_SPACE, PAD_TIME, False, NORM,
+                                         WORDS)
+        before, middle, behind = _temporal_taps(filters_ptr, frame, T, BLOCK_C, PAD_TIME, False)
+        due = position - 2
+        if due >= start:
+            v = _whole_tile(next_even + before * even, next_odd + before * odd).to(y_ptr.dtype.element_ty)
+            y = tl.dot(v, pointwise, input_precision=PRECISION)
+            if HAS_BIAS:
+                y += bias[None, :]
+            tl.store(y_ptr + due * stride_yt + offs_y, y.to(y_ptr.dtype.element_ty), mask=mask_y)
+            if STATISTICS:
+                difference = y - mean
+                mean += difference * (1.0 / (due - start + 1))
+                m2 += difference * (y - mean)
+        next_even = later_even + middle * even
+        next_odd = later_odd + middle * odd
+        later_even = behind * even
+        later_odd = behind * odd
+
+    if STATISTICS:
+        inside = mask_pixel[:, None]
+        pixels = tl.sum(mask_pixel.to(tl.float32), 0)
+        mean_all = tl.sum(tl.where(inside, mean, 0.0), 0) / pixels
+        apart = tl.where(inside, mean - mean_all[None, :], 0.0)
+        m2_all = tl.sum(tl.where(inside, m2, 0.0), 0) + tl.sum(apart * apart, 0) * (end - start)
+        piece = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
+        program = tl.cast(piece, tl.int64) * tl.num_programs(0) + tl.program_id(0)
+        tl.store(count_ptr + program, pixels * (end - start))
+        tl.store(mean_ptr + program * C_OUT + offs_o, mean_all, mask=mask_o)
+        tl.store(m2_ptr + program * C_OUT + offs_o, m2_all, mask=mask_o)
+
+
+@jit
+def _combine_statistics_kernel(count_ptr, mean_ptr, m2_ptr, out_mean_ptr, out_var_ptr, programs, C_OUT: tl.constexpr,
+                               BLOCK_P: tl.constexpr, BLOCK_O: tl.constexpr):
+    """Mean and biased variance from those of parts, around the mean of the first: around zero they would cancel."""
+    offs_o = tl.program_id(0) * BLOCK_O + tl.arange(0, BLOCK_O)
+    offs_p = tl.arange(0, BLOCK_P)
+    mask_o = offs_o < C_OUT
+    pivot = tl.load(mean_ptr + offs_o, mask=mask_o, other=0.0)
+    acc_count = tl.zeros((BLOCK_P,), tl.float32)
+    acc = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
+    acc_square = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
+    for first in range(0, programs, BLOCK_P):
+        mask_p = first + offs_p < programs
+        mask = mask_p[:, None] & mask_o[None, :]
+        offs = (first + offs_p)[:, None] * C_OUT + offs_o[None, :]
+        count = tl.load(count_ptr + first + offs_p, mask=mask_p, other=0.0)
+        distance = tl.load(mean_ptr + offs, mask=mask, other=0.0) - pivot[None, :]  # of no weight where masked
+        acc_count += count
+        acc += count[:, None] * distance
+        acc_square += tl.load(m2_ptr + offs, mask=mask, other=0.0) + count[:, None] * distance * distance
+    n = tl.sum(acc_count, 0)
+    shift = tl.sum(acc, 0) / n
+    tl.store(out_mean_ptr + offs_o, pivot + shift, mask=mask_o)
+    tl.store(out_var_ptr + offs_o, tl.maximum(tl.sum(acc_square, 0) / n - shift * shift, 0.0), mask=mask_o)
+
+
+@jit
+def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_ptr, T, H, W, T_out, H_out, W_out,
+                                         frames, pieces, tiles, parts,
+                                         stride_xn, stride_xt, stride_xh, stride_xw,
+                                         stride_yn, stride_yo, stride_yt, stride_yh, stride_yw,
+                                         C: tl.constexpr, C_OUT: tl.constexpr, BLOCK_C: tl.constexpr,
+                                         BLOCK_O: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
+                                         VEC: tl.constexpr, VEC_Y: tl.constexpr, PAD_SPACE: tl.constexpr,
+                                         PAD_TIME: tl.constexpr, NORM: tl.constexpr, WORDS: tl.constexpr,
+                                         PRECISION: tl.constexpr):
+    """dy v^T and the sum of dy over every num_programs-th part of the work: a tile of a sample for `frames` frames."""
+    stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
+    stride_yn, stride_yt, stride_yh, stride_yw = _strides(stride_yn, stride_yt, stride_yh, stride_yw, VEC_Y, False)
+    x_ptr = _words(x_ptr, WORDS)
+    offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
+    pixel = tl.arange(0, 2 * BLOCK_H * BLOCK_W)
+    tiles_w = tl.cdiv(W_out, 2 * BLOCK_W)
+
+    dp = tl.zeros((BLOCK_O, BLOCK_C), tl.float32)
+    db = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
+    for part in range(tl.program_id(0), parts, tl.num_programs(0)):
+        tile, piece, sample = part % tiles, part // tiles % pieces, part // tiles // pieces
+        offs_h, offs_w = _tile(tile, W_out, BLOCK_H, BLOCK_W)
+        pixel_h = tile // tiles_w * BLOCK_H + pixel // (2 * BLOCK_W)
+        pixel_w = tile % tiles_w * (2 * BLOCK_W) + pixel % (2 * BLOCK_W)
+        offs_y = (pixel_h * stride_yh + pixel_w * stride_yw)[:, None] + (offs_o * stride_yo)[None, :]
+        mask_y = ((pixel_h < H_out) & (pixel_w < W_out))[:, None] & (offs_o < C_OUT)[None, :]
+        start = piece * frames
+        end = tl.minimum(start + frames, T_out)
+        next_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+        next_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+        later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+        later_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+        for position in range(start, end + 2):
+            even, odd, frame = _spatial_part(x_ptr + sample * stride_xn, filters_ptr, position, offs_h, offs_w, C, T, H,
+                                             W, stride_xt, stride_xh, stride_xw, C, BLOCK_C, BLOCK_H, BLOCK_W,
+                                             PAD_SPACE, PAD_TIME, False, NORM, WORDS)
+            before, middle, behind = _temporal_taps(filters_ptr, frame, T, BLOCK_C, PAD_TIME, False)
+            due = position - 2
+            if due >= start:
+                v = _whole_tile(next_even + before * even, next_odd + before * odd).to(dy_ptr.dtype.element_ty)
+                dy = tl.load(dy_ptr + sample * stride_yn + due * stride_yt + offs_y, mask=mask_y, other=0.0)
+                dp = tl.dot(tl.trans(dy), v, dp, input_precision=PRECISION)
+                db += dy.to(tl.float32)
+            next_even = later_even + middle * even
+            next_odd = later_odd + middle * odd
+            later_even = behind * even
+            later_odd = behind * odd
+
+    dp_ptr += tl.program_id(0) * (C_OUT * C)
+    tl.store(dp_ptr + offs_o[:, None] * C + offs_c[None, :], dp, mask=(offs_o < C_OUT)[:, None] & (offs_c < C)[None, :])
+    tl.store(db_ptr + tl.program_id(0) * C_OUT + offs_o, tl.sum(db, 0), mask=offs_o < C_OUT)
+
+
+class ConvConfig(NamedTuple):
+    """A launch: a tile of block_h x 2 block_w pixels, for num_warps warps. All channels are in it."""
+    block_c: int
+    block_o: int
+    block_h: int
+    block_w: int
+    num_warps: int
+
+
+MAX_CHANNELS = 128  # one program holds all of a pixel's channels
+
+
+def conv_config(channels: int, out_channels: int, dtype: torch.dtype) -> ConvConfig:
+    """One pair of pixels and 16 bytes of channels per thread, as in the depthwise pair; a matrix product wants 16 rows,
+    columns and channels at least: of those channels a thread takes four (with eight, three channels spill 176 bytes)."""
+    block_c, block_o = (max(16, triton.next_power_of_2(size)) for size in (channels, out_channels))
+    threads_per_pixel = max(4, block_c * dtype.itemsize // 16)
+    num_warps = 4 if threads_per_pixel < 8 else 8
+    block_h, block_w = TILE_OF_PAIRS[32 * num_warps // threads_per_pixel]
+    return ConvConfig(block_c, block_o, block_h, block_w, num_warps)
+
+
+def precision(dtype: torch.dtype, arch: str) -> str:
+    """float32 products as three of NVIDIA's tf32, which err as float32 does: with "ieee" ptxas spills 4 KB (sm_90). AMD
+    has float32 products."""
+    return "tf32x3" if dtype == torch.float32 and arch.startswith("sm_") else "ieee"
+
+
+class Problem(NamedTuple):
+    """What both launchers share: the walk's pieces and the kernels' arguments."""
+    x: Tensor
+    config: ConvConfig
+    filters: Tensor
+    tiles: int
+    frames: int
+    pieces: int
+    arguments: dict[str, Any]
+
+
+def _problem(x: Tensor, y: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode, pad_time: PadMode,
+             norm: Norm | None) -> Problem:
+    x = with_channels_innermost(x)
+    check_frame_size(x)
+    check_frame_size(y)
+    n, out_channels, t, h, w = y.shape
+    config = conv_config(x.shape[1], out_channels, x.dtype)
+    tiles = triton.cdiv(h, config.block_h) * triton.cdiv(w, 2 * config.block_w)
+    frames = frames_per_program(t, tiles * n, arch_of(x))
+    vec = vector_size(x)
+    arguments = {
+        "C": x.shape[1], "C_OUT": out_channels, "BLOCK_C": config.block_c, "BLOCK_O": config.block_o,
+        "BLOCK_H": config.block_h, "BLOCK_W": config.block_w, "VEC": vec,
+        "VEC_Y": vector_size(y) if y.stride(1) == 1 else 1, "PAD_SPACE": pad_space, "PAD_TIME": pad_time,
+        "NORM": norm is not None, "WORDS": in_words(vec, x), "PRECISION": precision(x.dtype, arch_of(x)),
+        "num_warps": config.num_warps}
+    return Problem(x, config, pack_filters(spatial, temporal, config.block_c, norm), tiles, frames,
+                   triton.cdiv(t, frames), arguments)
+
+
+def _empty_output(x: Tensor, pointwise: Tensor, pad_space: PadMode, pad_time: PadMode) -> Tensor:
+    """Channels innermost; three channels, a clip's, as planes."""
+    n, _, t, h, w = padded_shape(x.shape, pad_space, pad_time)
+    out_channels = pointwise.shape[0]
+    if out_channels == 3:
+        return x.new_empty((n, out_channels, t, h, w))
+    return empty_channels_last(x, n, out_channels, t, h, w)
+
+
+def launch_fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, bias: Tensor | None,
+               pad_space: PadMode, pad_time: PadMode, norm: Norm | None = None,
+               statistics: bool = False) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """y, and its mean and biased variance [O] where asked for."""
+    y = _empty_output(x, pointwise, pad_space, pad_time)
+    n, out_channels = y.shape[:2]
+    mean = var = None
+    parts: tuple[Tensor | None, ...] = (None,) * 3
+    with on_device_of(x):
+        problem = _problem(x, y, spatial, temporal, pad_space, pad_time, norm)
+        programs = problem.tiles * problem.pieces * n
+        if statistics:
+            parts = tuple(y.new_empty(shape, dtype=torch.float32)
+                          for shape in ((programs,), (programs, out_channels), (programs, out_channels)))
+        _separable_conv_fwd_kernel[(problem.tiles, problem.pieces, n)](
+            problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y, *parts,
+            *x.shape[2:], *y.shape[2:], problem.frames, *strides(problem.x), *y.stride(), **problem.arguments,
+            HAS_BIAS=bias is not None, STATISTICS=statistics)
+        if statistics:
+            mean, var = (y.new_empty((out_channels,), dtype=torch.float32) for _ in range(2))
+            _combine_statistics_kernel[(triton.cdiv(out_channels, 8),)](  # a row of 8 channels is one 32-byte sector
+                *parts, mean, var, programs, C_OUT=out_channels, BLOCK_P=64, BLOCK_O=8, num_warps=4)
+    return y, mean, var
+
+
+def launch_bwd_pointwise(x: Tensor, dy: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode,
+                         pad_time: PadMode, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
+    with on_device_of(x):
+        problem = _problem(x, dy, spatial, temporal, pad_space, pad_time, norm)
+        n, out_channels = dy.shape[:2]
+        parts = problem.tiles * problem.pieces * n
+        # As many programs as run at once: each adds a matrix to what the sum below reads.
+        programs = min(parts, 2 * multiprocessors(arch_of(x)))
+        dp = x.new_empty((programs, out_channels, x.shape[1]), dtype=torch.float32)
+        db = x.new_empty((programs, out_channels), dtype=torch.float32)
+        _separable_conv_bwd_pointwise_kernel[(programs,)](
+            problem.x, dy, problem.filters, dp, db, *x.shape[2:], *dy.shape[2:], problem.frames, problem.pieces,
+            problem.tiles, parts, *strides(problem.x), *dy.stride(), **problem.arguments)
+    return dp.sum(0), db.sum(0)
+
+
+def _fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    return launch_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)[0]
+
+
+def _fwd_fake(x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    return _empty_output(x, pointwise, pad_space, pad_time)
+
+
+def _bwd_pointwise_fake(x, dy, spatial, temporal, pad_space, pad_time):
+    return (x.new_empty((dy.shape[1], x.shape[1]), dtype=torch.float32),
+            x.new_empty((dy.shape[1],), dtype=torch.float32))
+
+
+def pointwise_adjoint(dy: Tensor, pointwise: Tensor) -> Tensor:
+    """dv [N, C, T, H, W], channels innermost, from dy: one matrix product over all pixels."""
+    return (dy.movedim(1, -1) @ pointwise.to(dy.dtype)).movedim(-1, 1)
+
+
+class SeparableConvFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+        ctx.save_for_backward(x, spatial, temporal, pointwise)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            return separable_conv_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, spatial, temporal, pointwise = ctx.saved_tensors
+        wants_x, wants_s, wants_t, wants_p, wants_b = ctx.needs_input_grad[:5]
+        dx = ds = dt = dp = db = None
+        wants_weights = weight_gradients_wanted()
+        if wants_x or ((wants_s or wants_t) and wants_weights):
+            dv = pointwise_adjoint(dy, pointwise)
+        if wants_x:
+            dx = depthwise_pair_bwd_input(dv, spatial, temporal, *ctx.pads)
+        if (wants_s or wants_t) and wants_weights:
+            ds, dt = depthwise_pair_bwd_weight(x, dv, spatial, temporal, *ctx.pads)
+        if (wants_p or wants_b) and wants_weights:
+            dp, db = separable_conv_bwd_pointwise(x, dy, spatial, temporal, *ctx.pads)
+            dp = dp.to(pointwise.dtype)
+        return dx, ds, dt, dp, db, None, None
+
+
+class SeparableConvBwdPointwiseFunction(torch.autograd.Function):
+    """dpointwise and dbias are linear in what arrives at them, g and h: <dy, fwd(x; g, h)>."""
+
+    @staticmethod
+    def forward(ctx, x, dy, spatial, temporal, pad_space, pad_time):
+        ctx.save_for_backward(x, dy, spatial, temporal)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            return separable_conv_bwd_pointwise(x, dy, spatial, temporal, pad_space, pad_time)
+
+    @staticmethod
+    def backward(ctx, g, h):
+        x, dy, spatial, temporal = ctx.saved_tensors
+        wants_x, wants_dy, wants_s, wants_t = ctx.needs_input_grad[:4]
+        dx = ddy = ds = dt = None
+        if wants_dy:
+            ddy = separable_conv_fwd(x, spatial, temporal, g, h, *ctx.pads)
+        if wants_x or wants_s or wants_t:
+            dv = pointwise_adjoint(dy, g)
+        if wants_x:
+            dx = depthwise_pair_bwd_input(dv, spatial, temporal, *ctx.pads)
+        if wants_s or wants_t:
+            ds, dt = depthwise_pair_bwd_weight(x, dv, spatial, temporal, *ctx.pads)
+        return dx, ddy, ds, dt, None, None
+
+
+separable_conv_fwd = register_op(
+    "separable_conv_fwd(Tensor x, Tensor spatial, Tensor temporal, Tensor pointwise, Tensor? bias, str pad_space,"
+    " str pad_time) -> Tensor", _fwd, _fwd_fake, SeparableConvFunction)
+separable_conv_bwd_pointwise = register_op(
+    "separable_conv_bwd_pointwise(Tensor x, Tensor dy, Tensor spatial, Tensor temporal, str pad_space, str pad_time)"
+    " -> (Tensor, Tensor)", launch_bwd_pointwise, _bwd_pointwise_fake, SeparableConvBwdPointwiseFunction)
+
+
+def _norm_act_fwd(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    return launch_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time, Norm(mean, var, gamma, beta), True)
+
+
+def _norm_act_fwd_fake(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    y = _empty_output(x, pointwise, pad_space, pad_time)
+    return y, *(x.new_empty((pointwise.shape[0],), dtype=torch.float32) for _ in range(2))
+
+
+def _norm_act_bwd_weight(x, mean, var, gamma, beta, dv, spatial, temporal, pad_space, pad_time):
+    return launch_bwd_weight(x, dv, spatial, temporal, pad_space, pad_time, Norm(mean, var, gamma, beta))
+
+
+def _norm_act_bwd_weight_fake(x, mean, var, gamma, beta, dv, spatial, temporal, pad_space, pad_time):
+    return spatial.new_empty(spatial.shape), temporal.new_empty(temporal.shape)
+
+
+def _norm_act_bwd_pointwise(x, mean, var, gamma, beta, dy, spatial, temporal, pad_space, pad_time):
+    return launch_bwd_pointwise(x, dy, spatial, temporal, pad_space, pad_time, Norm(mean, var, gamma, beta))
+
+
+def _norm_act_bwd_pointwise_fake(x, mean, var, gamma, beta, dy, spatial, temporal, pad_space, pad_time):
+    return _bwd_pointwise_fake(x, dy, spatial, temporal, pad_space, pad_time)
+
+
+class NormActSeparableConvFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, mean, var, gamma, beta, spatial, temporal, pointwise, bias, pad_space, pad_time):
+        ctx.save_for_backward(x, mean, var, gamma, beta, spatial, temporal, pointwise)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            y, *statistics = norm_act_separable_conv_fwd(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias,
+                                                         pad_space, pad_time)
+        ctx.mark_non_differentiable(*statistics)
+        return y, *statistics
+
+    @staticmethod
+    def backward(ctx, dy, _mean, _var):
+        return *NormActSeparableConvBwdFunction.apply(dy, *ctx.saved_tensors, *ctx.pads), None, None
+
+
+class NormActSeparableConvBwdFunction(torch.autograd.Function):
+    """All first gradients. A Function, so that a second derivative meets an error and not a constant."""
+
+    @staticmethod
+    def forward(ctx, dy, x, mean, var, gamma, beta, spatial, temporal, pointwise, pad_space, pad_time):
+        before, pads = (x, mean, var, gamma, beta), (pad_space, pad_time)
+        dv = pointwise_adjoint(dy, pointwise)
+        da = depthwise_pair_bwd_input(dv, spatial, temporal, *pads)
+        da_rows, x_rows = (t.movedim(1, -1).reshape(1, -1, x.shape[1]) for t in (da, x))
+        dx, dgamma, dbeta = _norm_backward(da_rows, x_rows, mean.view(1, 1, -1), var.view(1, 1, -1), gamma, beta)
+        dx = dx.view(x.shape[0], *x.shape[2:], x.shape[1]).movedim(-1, 1)
+        if not weight_gradients_wanted():
+            return dx, *(None,) * 8
+        ds, dt = norm_act_depthwise_pair_bwd_weight(*before, dv, spatial, temporal, *pads)
+        dp, db = norm_act_separable_conv_bwd_pointwise(*before, dy, spatial, temporal, *pads)
+        return dx, None, None, dgamma, dbeta, ds, dt, dp.to(pointwise.dtype), db
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise RuntimeError("norm_act_separable_conv3d is differentiable once: for a second derivative use "
+                           "batch_norm_act and separable_conv3d")
+
+
+_BEFORE = "Tensor x, Tensor mean, Tensor var, Tensor gamma, Tensor beta"
+norm_act_separable_conv_fwd = register_op(
+    f"norm_act_separable_conv_fwd({_BEFORE}, Tensor spatial, Tensor temporal, Tensor pointwise, Tensor? bias,"
+    " str pad_space, str pad_time) -> (Tensor, Tensor, Tensor)", _norm_act_fwd, _norm_act_fwd_fake,
+    NormActSeparableConvFunction)
+norm_act_depthwise_pair_bwd_weight = register_op(
+    f"norm_act_depthwise_pair_bwd_weight({_BEFORE}, Tensor dv, Tensor spatial, Tensor temporal, str pad_space,"
+    " str pad_time) -> (Tensor, Tensor)", _norm_act_bwd_weight, _norm_act_bwd_weight_fake)
+norm_act_separable_conv_bwd_pointwise = register_op(
+    f"norm_act_separable_conv_bwd_pointwise({_BEFORE}, Tensor dy, Tensor spatial, Tensor temporal, str pad_space,"
+    " str pad_time) -> (Tensor, Tensor)", _norm_act_bwd_pointwise, _norm_act_bwd_pointwise_fake)
+
+
 def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, bias: Tensor | None = None, *,
-                     pad_space: PadMode = "zeros", pad_time: PadMode = "zeros") -> Tensor:
+                     pad_space: PadMode = "zeros", pad_time: PadMode = "zeros", impl: Impl = "auto") -> Tensor:
     """Separable convolution of `x` [N, C, T, H, W].
 
     Args:
         spatial: [C, 3, 3]. temporal: [C, 3]. pointwise: [O, C]. bias: [O] or None.
-        pad_space, pad_time: what surrounds each frame, and the clip in time.
+        pad_space, pad_time: what surrounds each frame, and the clip in time; "circular" in time only.
+        impl: who computes it (`dispatch.py`). "auto" takes torch beyond 128 channels.
 
     Returns:
-        [N, O, T, H, W] (2 less along an axis without padding), channels innermost in memory, in autocast's dtype.
+        [N, O, T, H, W] (2 less along an axis without padding) in autocast's dtype; channels innermost in memory, but
+        planes where Triton makes three channels, a clip's.
 
     Raises:
-        ValueError: for shapes that do not belong together.
+        ValueError: for shapes that do not belong together, an unknown padding, or an `impl` that cannot run.
+        RuntimeError: for the mirror image of a single pixel or frame.
     """
-    channels = x.shape[1]
-    if x.dim() != 5 or spatial.shape != (channels, 3, 3) or temporal.shape != (channels, 3) or \
-            pointwise.dim() != 2 or pointwise.shape[1] != channels:
-        raise ValueError(f"separable_conv3d of x {tuple(x.shape)} with spatial {tuple(spatial.shape)}, temporal "
-                         f"{tuple(temporal.shape)}, pointwise {tuple(pointwise.shape)}: expected [N, C, T, H, W], "
-                         "[C, 3, 3], [C, 3], [O, C]")
+    _check_shapes(x, spatial, temporal, pointwise, "separable_conv3d")
+    check_pad_modes(pad_space, pad_time, "separable_conv3d")
+    x = x.to(compute_dtype(x))
+    if _takes_triton(impl, x, pointwise, "separable_conv3d"):
+        check_reflection(x, pad_space, pad_time, "separable_conv3d")
+        return separable_conv_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
     with torch.autocast(x.device.type, enabled=False):
         weight = torch.einsum("oc,ck,cij->ockij", pointwise, temporal, spatial)
     return convolution(x, weight, bias, pad_space=pad_space, pad_time=pad_time)
+
+
+def _takes_triton(impl: Impl, x: Tensor, pointwise: Tensor, op: str) -> bool:
+    if resolve_impl(impl, op, x) == "torch":
+        return False
+    if max(pointwise.shape) <= MAX_CHANNELS:
+        return True
+    if impl == "triton":
+        raise ValueError(f"{op}: impl='triton' got pointwise {tuple(pointwise.shape)}: expected {MAX_CHANNELS} "
+                         "channels at most, or impl='torch'")
+    return False
+
+
+def norm_act_separable_conv3d(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, spatial: Tensor,
+                              temporal: Tensor, pointwise: Tensor, bias: Tensor | None = None, *,
+                              pad_space: PadMode = "zeros", pad_time: PadMode = "zeros",
+                              impl: Impl = "auto") -> tuple[Tensor, Tensor, Tensor]:
+    """BatchNorm (training) and LeakyReLU(0.2) of `x`, then `separable_conv3d`: a chain stores raw results only.
+
+    Args:
+        x: raw result [N, C, T, H, W] of the block before.
+        mean, var: its own mean and biased variance [C] in float32, as this function returns them for its result. Not
+            differentiable: dx counts how they depend on x.
+        gamma, beta: the norm's scale and shift [C].
+        the rest: as in `separable_conv3d`; padding surrounds the activated clip.
+
+    Returns:
+        y, its mean and its biased variance [O] in float32; the latter two not differentiable, and computed before y is
+        rounded. Differentiable once.
+
+    Raises:
+        as `separable_conv3d`; ValueError for statistics or parameters that are not [C].
+    """
+    channels = x.shape[1]
+    if any(t.shape != (channels,) for t in (mean, var, gamma, beta)):
+        raise ValueError(f"norm_act_separable_conv3d of x {tuple(x.shape)} with mean {tuple(mean.shape)}, var "
+                         f"{tuple(var.shape)}, gamma {tuple(gamma.shape)}, beta {tuple(beta.shape)}: expected [C]")
+    _check_shapes(x, spatial, temporal, pointwise, "norm_act_separable_conv3d")
+    check_pad_modes(pad_space, pad_time, "norm_act_separable_conv3d")
+    x = x.to(compute_dtype(x))
+    if _takes_triton(impl, x, pointwise, "norm_act_separable_conv3d"):
+        check_reflection(x, pad_space, pad_time, "norm_act_separable_conv3d")
+        return norm_act_separable_conv_fwd(x, mean.float(), var.float(), gamma, beta, spatial, temporal, pointwise,
+                                           bias, pad_space, pad_time)
+    y = separable_conv3d(batch_norm_act(x, gamma, beta)[0], spatial, temporal, pointwise, bias, pad_space=pad_space,
+                         pad_time=pad_time, impl="torch")
+    wide = y.detach().to(torch.promote_types(y.dtype, torch.float32))
+    var, mean = torch.var_mean(wide, (0, 2, 3, 4), correction=0)
+    return y, mean, var
+
+
+def _check_shapes(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, op: str) -> None:
+    channels = x.shape[1]
+    if x.dim() != 5 or spatial.shape != (channels, 3, 3) or temporal.shape != (channels, 3) or \
+            pointwise.dim() != 2 or pointwise.shape[1] != channels:
+        raise ValueError(f"{op} of x {tuple(x.shape)} with spatial {tuple(spatial.shape)}, temporal "
+                         f"{tuple(temporal.shape)}, pointwise {tuple(pointwise.shape)}: expected [N, C, T, H, W], "
+                         "[C, 3, 3], [C, 3], [O, C]")

@@ -1,0 +1,745 @@
+"""The depthwise pair of a separable 3D convolution: 1x3x3 on each frame, then 3x1x1 in time, channel by channel.
+
+    u[n,c,t,y,x] = sum_ij  spatial[c,i,j]  x[n,c,t,y+i-1,x+j-1]
+    v[n,c,t,y,x] = sum_k   temporal[c,k]   u[n,c,t+k-1,y,x]
+
+    x [N, C, T, H, W], spatial [C, 3, 3], temporal [C, 3]; float32, float16 or bfloat16, sums in float32
+
+Equivalent to, for zeros all around:
+    u = F.conv3d(x, spatial[:, None, None], padding=(0, 1, 1), groups=C)
+    v = F.conv3d(u, temporal[:, None, :, None, None], padding=(1, 0, 0), groups=C)
+
+The map is linear in x, in spatial and in temporal, so three ops are closed under differentiation, to any order:
+
+    v  = fwd(x, s, t)           dx = bwd_input(dv, s, t)          ds, dt = bwd_weight(x, dv, s, t)
+    bwd_input for g:            ddv = fwd(g, s, t)                ds, dt = bwd_weight(g, dv, s, t)
+    bwd_weight for gs, gt:      what <dv, fwd(x, gs, t) + fwd(x, s, gt)> gives for each of its arguments
+
+How the kernels move. A thread holds two neighbouring pixels ("even" and "odd") of a tile, eight channels of each
+(16 bytes of bfloat16), so that a row of three taps for both takes four loads and not six. Tiles walk through time:
+a frame is loaded once, its u goes into the partial sums of the three frames of v that read it. What surrounds the clip
+in time is no extra frame but a change of the three temporal taps at the ends: a copied border adds its tap to another.
+In space a tap's index is clamped, mirrored or masked. The adjoint is the same walk with the filters turned round;
+only tiles at a border then add what the padding copied there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv3d
+
+from .batch_norm_act import EPS
+from .convolution import PadMode, channels_last, compute_dtype, convolution, pad_clip, weight_gradients_wanted
+from .dispatch import Impl, arch_of, below_autograd, jit, register_op, resolve_impl, tl, triton
+
+
+def depthwise_pair3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, *, pad_space: PadMode = "zeros",
+                               pad_time: PadMode = "zeros") -> Tensor:
+    """The specification: two convolutions in plain torch."""
+    channels = x.shape[1]
+    u = conv3d(pad_clip(x, pad_space, "none"), spatial[:, None, None], groups=channels)
+    return conv3d(pad_clip(u, "none", pad_time), temporal[:, None, :, None, None], groups=channels)
+
+
+@jit
+def _pack_filters_kernel(spatial_ptr, temporal_ptr, mean_ptr, var_ptr, gamma_ptr, beta_ptr, filters_ptr, C, eps,
+                         NORM: tl.constexpr, BLOCK_C: tl.constexpr):
+    """Filters as the others read them, channels innermost: for a block of channels nine rows of spatial taps, three of
+    temporal ones, and the scale and shift of the norm before."""
+    offs_c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    mask_c = offs_c < C
+    filters_ptr += tl.program_id(0) * (14 * BLOCK_C) + tl.arange(0, BLOCK_C)
+    for tap in tl.static_range(9):
+        value = tl.load(spatial_ptr + offs_c * 9 + tap, mask=mask_c, other=0.0)
+        tl.store(filters_ptr + tap * BLOCK_C, value.to(tl.float32))
+    for tap in tl.static_range(3):
+        value = tl.load(temporal_ptr + offs_c * 3 + tap, mask=mask_c, other=0.0)
+        tl.store(filters_ptr + (9 + tap) * BLOCK_C, value.to(tl.float32))
+    if NORM:
+        mean = tl.load(mean_ptr + offs_c, mask=mask_c, other=0.0)
+        var = tl.load(var_ptr + offs_c, mask=mask_c, other=1.0)
+        scale = tl.load(gamma_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32) / tl.sqrt(var + eps)
+        shift = tl.load(beta_ptr + offs_c, mask=mask_c, other=0.0).to(tl.float32) - mean * scale
+        tl.store(filters_ptr + 12 * BLOCK_C, scale)
+        tl.store(filters_ptr + 13 * BLOCK_C, shift)
+
+
+@jit
+def _strides(n, t, h, w, VEC: tl.constexpr, WORDS: tl.constexpr):
+    """Strides of a tensor whose strides are all multiples of VEC, which the launcher knows and this tells the compiler;
+    in words of two bfloat16 where WORDS says so."""
+    UNIT: tl.constexpr = VEC // 2 if WORDS else VEC
+    return (tl.cast(n, tl.int64) // VEC * UNIT, tl.cast(t, tl.int64) // VEC * UNIT,
+            tl.cast(h, tl.int32) // VEC * UNIT, tl.cast(w, tl.int32) // VEC * UNIT)
+
+
+@jit
+def _words(ptr, WORDS: tl.constexpr):
+    """A pointer to bfloat16 as one to words of two."""
+    if WORDS:
+        return ptr.to(tl.pointer_type(tl.int32), bitcast=True)
+    else:
+        return ptr
+
+
+@jit
+def _along(index, size, stride, PAD: tl.constexpr):
+    """Where a padded axis has its values from, and which lie inside: indices outside are clamped or mirrored."""
+    inside = (index >= 0) & (index < size)
+    if PAD == "reflect":
+        index = tl.abs(index)
+        index = tl.minimum(index, 2 * (size - 1) - index)
+    if PAD != "zeros":  # a mirrored one too: a tile's pixels may lie far beyond the image
+        index = tl.minimum(tl.maximum(index, 0), size - 1)
+    return index * stride, inside
+
+
+@jit
+def _load_tile(x_ptr, offs, inside, num_c, C: tl.constexpr, BLOCK_C: tl.constexpr, PAD: tl.constexpr,
+               WORDS: tl.constexpr):
+    """Pixels at `offs` [P] as they lie in memory: [P, BLOCK_C], or words of two channels, half as many."""
+    PER_WORD: tl.constexpr = 2 if WORDS else 1
+    offs_c = tl.arange(0, BLOCK_C // PER_WORD)
+    offs = offs[:, None] + offs_c[None, :]
+    if C % BLOCK_C != 0:
+        mask = (offs_c < num_c // PER_WORD)[None, :]
+        if PAD == "zeros":
+            mask = inside[:, None] & mask
+        return tl.load(x_ptr + offs, mask=mask, other=0)
+    elif PAD == "zeros":
+        return tl.load(x_ptr + offs, mask=inside[:, None], other=0)
+    else:
+        return tl.load(x_ptr + offs)
+
+
+@jit
+def _widen(tile, WORDS: tl.constexpr):
+    """A tile [P, C] in float32. A word of two bfloat16 takes one instruction for each: bfloat16 is the upper half of
+    float32; the compiler's own conversion takes one and a half (sm_90)."""
+    if WORDS:
+        low = (tile << 16).to(tl.float32, bitcast=True)
+        high = (tile & -65536).to(tl.float32, bitcast=True)
+        return tl.join(low, high).reshape(tile.shape[0], 2 * tile.shape[1])
+    else:
+        return tile.to(tl.float32)
+
+
+@jit
+def _load_pixels(x_ptr, filters_ptr, offs, inside, num_c, C: tl.constexpr, BLOCK_C: tl.constexpr, PAD: tl.constexpr,
+                 NORM: tl.constexpr, WORDS: tl.constexpr):
+    """Pixels at `offs` [P, BLOCK_C] in float32, normalised and activated first where NORM says so."""
+    x = _widen(_load_tile(x_ptr, offs, inside, num_c, C, BLOCK_C, PAD, WORDS), WORDS)
+    if NORM:
+        filters_ptr += tl.arange(0, BLOCK_C)
+        x = x * tl.load(filters_ptr + 12 * BLOCK_C)[None, :] + tl.load(filters_ptr + 13 * BLOCK_C)[None, :]
+        x = tl.maximum(x, 0.2 * x)
+        if PAD == "zeros":  # what surrounds the clip is zero after the activation
+            x = tl.where(inside[:, None], x, 0.0)
+    return x
+
+
+@jit
+def _correlate(x_ptr, filters_ptr, rows, cols, num_c, H, W, stride_h, stride_w, C: tl.constexpr,
+               BLOCK_C: tl.constexpr, PAD: tl.constexpr, ADJOINT: tl.constexpr, NORM: tl.constexpr,
+               WORDS: tl.constexpr):
+    """The spatial filter on a frame with its first tap at (rows, cols), and the same one column on."""
+    taps_ptr = filters_ptr + tl.arange(0, BLOCK_C)
+    even = tl.zeros((rows.shape[0], BLOCK_C), tl.float32)
+    odd = tl.zeros((rows.shape[0], BLOCK_C), tl.float32)
+    for i in tl.static_range(3):
+        offs_h, inside_h = _along(rows + i, H, stride_h, PAD)
+        for j in tl.static_range(4):
+            offs_w, inside_w = _along(cols + j, W, stride_w, PAD)
+            x = _load_pixels(x_ptr, filters_ptr, offs_h + offs_w, inside_h & inside_w, num_c, C, BLOCK_C, PAD, NORM,
+                             WORDS)
+            if j < 3:
+                even += tl.load(taps_ptr + (8 - 3 * i - j if ADJOINT else 3 * i + j) * BLOCK_C)[None, :] * x
+            if j > 0:
+                odd += tl.load(taps_ptr + (9 - 3 * i - j if ADJOINT else 3 * i + j - 1) * BLOCK_C)[None, :] * x
+    return even, odd
+
+
+@jit
+def _folded_borders(x_ptr, filters_ptr, even, odd, offs_h, offs_w, num_c, H, W, stride_h, stride_w, C: tl.constexpr,
+                    BLOCK_C: tl.constexpr, PAD: tl.constexpr, WORDS: tl.constexpr):
+    """Add to pixels that the padding copied what the adjoint has at their copies. Row -1, a copy of row `first`, takes
+    from row 0 alone, by the filter's first row; row H, a copy of row H - 1 - first, from row H - 1 by its last.
+    Likewise columns, and both."""
+    taps_ptr = filters_ptr + tl.arange(0, BLOCK_C)
+    first: tl.constexpr = 1 if PAD == "reflect" else 0
+    for side in range(2):  # no static_range: unrolled, its addresses are lifted out of the walk and spill 24 bytes
+        copied = offs_h == first + side * (H - 1 - 2 * first)
+        for j in tl.static_range(4):
+            offs, inside = _along(offs_w + (j - 1), W, stride_w, "zeros")
+            x = _load_pixels(x_ptr, filters_ptr, side * (H - 1) * stride_h + offs, copied & inside, num_c, C, BLOCK_C,
+                             "zeros", False, WORDS)
+            if j < 3:
+                even += tl.load(taps_ptr + (6 * side + 2 - j) * BLOCK_C)[None, :] * x
+            if j > 0:
+                odd += tl.load(taps_ptr + (6 * side + 3 - j) * BLOCK_C)[None, :] * x
+    for side in range(2):
+        copied_even = offs_w == first + side * (W - 1 - 2 * first)
+        copied_odd = offs_w + 1 == first + side * (W - 1 - 2 * first)
+        for row in tl.static_range(5):  # the three rows around the pixel; where it has copies in rows too, 0 and H - 1
+            if row < 3:
+                offs, inside = _along(offs_h + (1 - row), H, stride_h, "zeros")
+            else:
+                offs = offs_h * 0 + (H - 1) * stride_h * (row - 3)
+                inside = offs_h == first + (row - 3) * (H - 1 - 2 * first)
+            x = _load_pixels(x_ptr, filters_ptr, offs + side * (W - 1) * stride_w, inside & (copied_even | copied_odd),
+                             num_c, C, BLOCK_C, "zeros", False, WORDS)
+            x *= tl.load(taps_ptr + (3 * (row if row < 3 else 2 * (row - 3)) + 2 * side) * BLOCK_C)[None, :]
+            even += tl.where(copied_even[:, None], x, 0.0)
+            odd += tl.where(copied_odd[:, None], x, 0.0)
+    return even, odd
+
+
+@jit
+def _temporal_taps(filters_ptr, frame, T, BLOCK_C: tl.constexpr, PAD: tl.constexpr,
+                   ADJOINT: tl.constexpr):
+    """What frame `frame` of u gives the frames of v before it, at it and behind it, copies of it included."""
+    taps_ptr = filters_ptr + 9 * BLOCK_C + tl.arange(0, BLOCK_C)
+    first = tl.load(taps_ptr)[None, :]
+    middle = tl.load(taps_ptr + BLOCK_C)[None, :]
+    last = tl.load(taps_ptr + 2 * BLOCK_C)[None, :]
+    before, behind = (first, last) if ADJOINT else (last, first)
+    if PAD == "replicate":
+        middle += tl.where(frame == 0, first, 0.0) + tl.where(frame == T - 1, last, 0.0)
+    if PAD == "reflect" and not ADJOINT:  # frame 1 stands in at -1, frame T - 2 at T
+        before += tl.where(frame == 1, first, 0.0)
+        behind += tl.where(frame == T - 2, last, 0.0)
+    if PAD == "reflect" and ADJOINT:
+        behind += tl.where(frame == 0, first, 0.0)
+        before += tl.where(frame == T - 1, last, 0.0)
+    return before, middle, behind
+
+
+@jit
+def _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, num_c, T, H, W, stride_t, stride_h, stride_w,
+                  C: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
+                  PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, ADJOINT: tl.constexpr, NORM: tl.constexpr,
+                  WORDS: tl.constexpr):
+    """u at a tile of frame `position` of the padded clip, and that frame's number; zeros where it has none."""
+    # Without padding the result is smaller by two and its adjoint larger by two; else the first tap lies one before.
+    before_h: tl.constexpr = (2 if ADJOINT else 0) if PAD_SPACE == "none" else 1
+    before_t: tl.constexpr = (2 if ADJOINT else 0) if PAD_TIME == "none" else 1
+    # Unpadded pixels are only clamped, which costs less than a mask; the adjoint sees zeros around its frames.
+    pad: tl.constexpr = "zeros" if ADJOINT else "replicate" if PAD_SPACE == "none" else PAD_SPACE
+    frame = position - before_t
+    if PAD_TIME == "circular":
+        frame = (frame + T) % T
+    even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    if (frame >= 0) & (frame < T):
+        x_ptr += frame * stride_t
+        even, odd = _correlate(x_ptr, filters_ptr, offs_h - before_h, offs_w - before_h, num_c, H, W, stride_h,
+                               stride_w, C, BLOCK_C, pad, ADJOINT, NORM, WORDS)
+        if ADJOINT and (PAD_SPACE == "replicate" or PAD_SPACE == "reflect"):
+            h, w = tl.min(offs_h, 0), tl.min(offs_w, 0)
+            if (h <= 1) | (w <= 1) | (h + BLOCK_H >= H - 1) | (w + 2 * BLOCK_W >= W - 1):
+                even, odd = _folded_borders(x_ptr, filters_ptr, even, odd, offs_h, offs_w, num_c, H, W, stride_h,
+                                            stride_w, C, BLOCK_C, PAD_SPACE, WORDS)
+    return even, odd, frame
+
+
+@jit
+def _tile(pid, W_out, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr):
+    """Rows and even columns [BLOCK_H BLOCK_W] of tile `pid`, which is BLOCK_H x 2 BLOCK_W pixels large."""
+    tiles_w = tl.cdiv(W_out, 2 * BLOCK_W)
+    offs = tl.arange(0, BLOCK_H * BLOCK_W)
+    return pid // tiles_w * BLOCK_H + offs // BLOCK_W, pid % tiles_w * (2 * BLOCK_W) + offs % BLOCK_W * 2
+
+
+@jit
+def _depthwise_pair_kernel(x_ptr, filters_ptr, v_ptr, T, H, W, T_out, H_out, W_out, frames,
+                           stride_xn, stride_xt, stride_xh, stride_xw, stride_vn, stride_vt, stride_vh, stride_vw,
+                           C: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
+                           VEC: tl.constexpr, PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, ADJOINT: tl.constexpr,
+                           NORM: tl.constexpr, WORDS: tl.constexpr):
+    """A tile of v for `frames` frames, or of the adjoint. Grid: tiles x channel blocks, pieces of time, samples."""
+    stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
+    stride_vn, stride_vt, stride_vh, stride_vw = _strides(stride_vn, stride_vt, stride_vh, stride_vw, VEC, False)
+    blocks_c: tl.constexpr = (C + BLOCK_C - 1) // BLOCK_C
+    pid_c = tl.program_id(0) % blocks_c
+    x_ptr = _words(x_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_xn
+    v_ptr += pid_c * BLOCK_C + tl.program_id(2) * stride_vn
+    filters_ptr += pid_c * (14 * BLOCK_C)
+    num_c = C - pid_c * BLOCK_C
+    offs_h, offs_w = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
+    offs_c = tl.arange(0, BLOCK_C)
+    offs_v = (offs_h * stride_vh + offs_w * stride_vw)[:, None] + offs_c[None, :]
+    mask_even = ((offs_h < H_out) & (offs_w < W_out))[:, None] & (offs_c < num_c)[None, :]
+    mask_odd = ((offs_h < H_out) & (offs_w + 1 < W_out))[:, None] & (offs_c < num_c)[None, :]
+
+    start = tl.program_id(1) * frames
+    end = tl.minimum(start + frames, T_out)
+    next_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # sums so far of the frame that is due next
+    next_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # and of the one after it
+    later_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    for position in range(start, end + 2):
+        even, odd, frame = _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, num_c, T, H, W, stride_xt,
+                                         stride_xh, stride_xw, C, BLOCK_C, BLOCK_H, BLOCK_W, PAD_SPACE,
+                                         PAD_TIME, ADJOINT, NORM, WORDS)
+        before, middle, behind = _temporal_taps(filters_ptr, frame, T, BLOCK_C, PAD_TIME, ADJOINT)
+        due = position - 2
+        if due >= start:
+            tile_ptr = v_ptr + due * stride_vt
+            tl.store(tile_ptr + offs_v, (next_even + before * even).to(v_ptr.dtype.element_ty), mask=mask_even)
+            tl.store(tile_ptr + offs_v + stride_vw, (next_odd + before * odd).to(v_ptr.dtype.element_ty),
+                     mask=mask_odd)
+        next_even = later_even + middle * even
+        next_odd = later_odd + middle * odd
+        later_even = behind * even
+        later_odd = behind * odd
+
+
+@jit
+def _weight_row(x_ptr, filters_ptr, row, rows, cols, num_c, H, W, stride_h, stride_w, u_even, u_odd, du_even, du_odd,
+                ds_0, ds_1, ds_2, C: tl.constexpr, BLOCK_C: tl.constexpr, PAD: tl.constexpr, NORM: tl.constexpr,
+                WORDS: tl.constexpr):
+    """One row of taps: its part of u, and du times what its three taps read."""
+    taps_ptr = filters_ptr + 3 * row * BLOCK_C + tl.arange(0, BLOCK_C)
+    offs_h, inside_h = _along(rows + row, H, stride_h, PAD)
+    for j in tl.static_range(4):
+        offs_w, inside_w = _along(cols + j, W, stride_w, PAD)
+        x = _load_pixels(x_ptr, filters_ptr, offs_h + offs_w, inside_h & inside_w, num_c, C, BLOCK_C, PAD, NORM, WORDS)
+        if j < 3:
+            u_even += tl.load(taps_ptr + j * BLOCK_C)[None, :] * x
+        if j > 0:
+            u_odd += tl.load(taps_ptr + (j - 1) * BLOCK_C)[None, :] * x
+        if j == 0:
+            ds_0 += du_even * x
+        elif j == 1:
+            ds_0 += du_odd * x
+            ds_1 += du_even * x
+        elif j == 2:
+            ds_1 += du_odd * x
+            ds_2 += du_even * x
+        else:
+            ds_2 += du_odd * x
+    return u_even, u_odd, ds_0, ds_1, ds_2
+
+
+@jit
+def _load_gradient(dv_ptr, frame, offs_h, offs_w, num_c, T, H, W, stride_t, stride_h, stride_w, C: tl.constexpr,
+                   BLOCK_C: tl.constexpr, PAD_TIME: tl.constexpr, WORDS: tl.constexpr):
+    """Both pixels of a tile of frame `frame` of dv as they lie in memory, zeros where it has none."""
+    if PAD_TIME == "circular":
+        frame = (frame + T) % T
+    dv_ptr += frame * stride_t
+    offs, inside_h = _along(offs_h, H, stride_h, "zeros")
+    even, inside_even = _along(offs_w, W, stride_w, "zeros")
+    odd, inside_odd = _along(offs_w + 1, W, stride_w, "zeros")
+    inside_h = inside_h & (frame >= 0) & (frame < T)
+    return (_load_tile(dv_ptr, offs + even, inside_h & inside_even, num_c, C, BLOCK_C, "zeros", WORDS),
+            _load_tile(dv_ptr, offs + odd, inside_h & inside_odd, num_c, C, BLOCK_C, "zeros", WORDS))
+
+
+@jit
+def _temporal_products(u, last, here, next, frame, T, dt_0, dt_1, dt_2, PAD: tl.constexpr, WORDS: tl.constexpr):
+    """u of frame `frame` times the dv of the frames that read it, those that read a copy of it included."""
+    last, here, next = _widen(last, WORDS), _widen(here, WORDS), _widen(next, WORDS)
+    dt_0 += u * next
+    dt_1 += u * here
+    dt_2 += u * last
+    if PAD == "replicate":
+        if frame == 0:
+            dt_0 += u * here
+        if frame == T - 1:
+            dt_2 += u * here
+    if PAD == "reflect":
+        if frame == 1:
+            dt_0 += u * last
+        if frame == T - 2:
+            dt_2 += u * next
+    return dt_0, dt_1, dt_2
+
+
+@jit
+def _temporal_adjoint(filters_ptr, last_even, here_even, next_even, last_odd, here_odd, next_odd, frame, T,
+                      BLOCK_C: tl.constexpr, PAD: tl.constexpr, WORDS: tl.constexpr):
+    """du of frame `frame` from the dv around it, for both pixels."""
+    taps_ptr = filters_ptr + 9 * BLOCK_C + tl.arange(0, BLOCK_C)
+    first = tl.load(taps_ptr)[None, :]
+    middle = tl.load(taps_ptr + BLOCK_C)[None, :]
+    last = tl.load(taps_ptr + 2 * BLOCK_C)[None, :]
+    of_next, of_last = first, last
+    if PAD == "replicate":
+        middle += tl.where(frame == 0, first, 0.0) + tl.where(frame == T - 1, last, 0.0)
+    if PAD == "reflect":
+        of_last += tl.where(frame == 1, first, 0.0)
+        of_next += tl.where(frame == T - 2, last, 0.0)
+    even = of_next * _widen(next_even, WORDS) + middle * _widen(here_even, WORDS) + of_last * _widen(last_even, WORDS)
+    odd = of_next * _widen(next_odd, WORDS) + middle * _widen(here_odd, WORDS) + of_last * _widen(last_odd, WORDS)
+    return even, odd
+
+
+@jit
+def _depthwise_pair_bwd_weight_kernel(x_ptr, dv_ptr, filters_ptr, ds_ptr, dt_ptr, T, H, W, T_out, H_out, W_out, frames,
+                                      stride_xn, stride_xt, stride_xh, stride_xw,
+                                      stride_vn, stride_vt, stride_vh, stride_vw,
+                                      C: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_H: tl.constexpr,
+                                      BLOCK_W: tl.constexpr, VEC: tl.constexpr, PAD_SPACE: tl.constexpr,
+                                      PAD_TIME: tl.constexpr, NORM: tl.constexpr, WORDS: tl.constexpr):
+    """A tile's share of the filters' gradients from `frames` frames of x. Grid as for `_depthwise_pair_kernel`.
+
+    With w_k[f] the dv of the frames that read frame f of u by tap k:  dt_k = sum u w_k,  du = sum_k temporal_k w_k,
+    ds_ij = sum du x_ij.
+    """
+    stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
+    stride_vn, stride_vt, stride_vh, stride_vw = _strides(stride_vn, stride_vt, stride_vh, stride_vw, VEC, WORDS)
+    blocks_c: tl.constexpr = (C + BLOCK_C - 1) // BLOCK_C
+    pid_c, tiles = tl.program_id(0) % blocks_c, tl.num_programs(0) // blocks_c
+    x_ptr = _words(x_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_xn
+    dv_ptr = _words(dv_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_vn
+    filters_ptr += pid_c * (14 * BLOCK_C)
+    num_c = C - pid_c * BLOCK_C
+    offs_h, offs_w = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
+    offs_c = tl.arange(0, BLOCK_C)
+    before_hw: tl.constexpr = 0 if PAD_SPACE == "none" else 1
+    before_t: tl.constexpr = 0 if PAD_TIME == "none" else 1
+    pad: tl.constexpr = "zeros" if PAD_SPACE == "none" else PAD_SPACE
+
+    zero = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
+    ds_00, ds_01, ds_02, ds_10, ds_11, ds_12, ds_20, ds_21, ds_22 = (zero, zero, zero, zero, zero, zero, zero, zero,
+                                                                     zero)
+    dt_0, dt_1, dt_2 = zero, zero, zero
+    start = tl.program_id(1) * frames
+    end = tl.minimum(start + frames, T)
+    mask_c = offs_c < num_c
+    piece = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
+    program = tl.cast(piece, tl.int64) * tiles + tl.program_id(0) // blocks_c
+    ds_ptr += (program * C + pid_c * BLOCK_C + offs_c) * 9
+    dt_ptr += (program * C + pid_c * BLOCK_C + offs_c) * 3
+    u_even, u_odd = zero, zero  # of the frame before
+    last_even, last_odd = _load_gradient(dv_ptr, start + before_t - 2, offs_h, offs_w, num_c, T_out, H_out, W_out,
+                                         stride_vt, stride_vh, stride_vw, C, BLOCK_C, PAD_TIME, WORDS)
+    here_even, here_odd = _load_gradient(dv_ptr, start + before_t - 1, offs_h, offs_w, num_c, T_out, H_out, W_out,
+                                         stride_vt, stride_vh, stride_vw, C, BLOCK_C, PAD_TIME, WORDS)
+    older_even, older_odd = last_even, last_odd  # meets u of no frame: zero
+    for frame in range(start, end + 1):
+        # dt takes u of the frame before: all readers are needed here, and free their registers before the taps.
+        next_even, next_odd = _load_gradient(dv_ptr, frame + before_t, offs_h, offs_w, num_c, T_out, H_out, W_out,
+                                             stride_vt, stride_vh, stride_vw, C, BLOCK_C, PAD_TIME, WORDS)
+        dt_0, dt_1, dt_2 = _temporal_products(u_even, older_even, last_even, here_even, frame - 1, T, dt_0, dt_1,
+                                              dt_2, PAD_TIME, WORDS)
+        dt_0, dt_1, dt_2 = _temporal_products(u_odd, older_odd, last_odd, here_odd, frame - 1, T, dt_0, dt_1, dt_2,
+                                              PAD_TIME, WORDS)
+        if frame < end:
+            du_even, du_odd = _temporal_adjoint(filters_ptr, last_even, here_even, next_even, last_odd, here_odd,
+                                                next_odd, frame, T, BLOCK_C, PAD_TIME, WORDS)
+            frame_ptr = x_ptr + frame * stride_xt
+            rows, cols = offs_h - before_hw, offs_w - before_hw
+            u_even, u_odd, ds_00, ds_01, ds_02 = _weight_row(
+                frame_ptr, filters_ptr, 0, rows, cols, num_c, H, W, stride_xh, stride_xw, zero, zero, du_even, du_odd,
+                ds_00, ds_01, ds_02, C, BLOCK_C, pad, NORM, WORDS)
+            u_even, u_odd, ds_10, ds_11, ds_12 = _weight_row(
+                frame_ptr, filters_ptr, 1, rows, cols, num_c, H, W, stride_xh, stride_xw, u_even, u_odd, du_even,
+                du_odd, ds_10, ds_11, ds_12, C, BLOCK_C, pad, NORM, WORDS)
+            u_even, u_odd, ds_20, ds_21, ds_22 = _weight_row(
+                frame_ptr, filters_ptr, 2, rows, cols, num_c, H, W, stride_xh, stride_xw, u_even, u_odd, du_even,
+                du_odd, ds_20, ds_21, ds_22, C, BLOCK_C, pad, NORM, WORDS)
+            older_even, older_odd, last_even, last_odd = last_even, last_odd, here_even, here_odd
+            here_even, here_odd = next_even, next_odd
+        else:  # inside: a loop without a store has its loads of filters lifted out, at 96 registers
+            tl.store(ds_ptr, tl.sum(ds_00, 0), mask=mask_c)
+            tl.store(ds_ptr + 1, tl.sum(ds_01, 0), mask=mask_c)
+            tl.store(ds_ptr + 2, tl.sum(ds_02, 0), mask=mask_c)
+            tl.store(ds_ptr + 3, tl.sum(ds_10, 0), mask=mask_c)
+            tl.store(ds_ptr + 4, tl.sum(ds_11, 0), mask=mask_c)
+            tl.store(ds_ptr + 5, tl.sum(ds_12, 0), mask=mask_c)
+            tl.store(ds_ptr + 6, tl.sum(ds_20, 0), mask=mask_c)
+            tl.store(ds_ptr + 7, tl.sum(ds_21, 0), mask=mask_c)
+            tl.store(ds_ptr + 8, tl.sum(ds_22, 0), mask=mask_c)
+            tl.store(dt_ptr, tl.sum(dt_0, 0), mask=mask_c)
+            tl.store(dt_ptr + 1, tl.sum(dt_1, 0), mask=mask_c)
+            tl.store(dt_ptr + 2, tl.sum(dt_2, 0), mask=mask_c)
+
+
+class Norm(NamedTuple):
+    """A BatchNorm to apply to x as it is loaded, LeakyReLU(0.2) behind it: float32 statistics and parameters [C]."""
+    mean: Tensor
+    var: Tensor
+    gamma: Tensor
+    beta: Tensor
+
+
+class TileConfig(NamedTuple):
+    """A launch: a tile of block_h x 2 block_w pixels and block_c channels, for num_warps warps."""
+    block_c: int
+    block_h: int
+    block_w: int
+    num_warps: int
+
+
+# (block_h, block_w) by the pairs of pixels in a tile: as square in pixels as powers of two allow.
+TILE_OF_PAIRS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8, 4), 64: (8, 8), 128: (16, 8),
+                 256: (16, 16)}
+
+
+def tile_config(channels: int, dtype: torch.dtype, pixels: int) -> TileConfig:
+    """One pair of pixels and 16 bytes of channels per thread, since twice that spills (KERNELS table in docs).
+
+    Blocks of at most 64 channels. Eight warps; four up to 64 x 64 pixels, where programs are too few for the device.
+    """
+    block_c = min(triton.next_power_of_2(channels), 64)
+    num_warps = 4 if pixels <= 64 * 64 else 8
+    threads_per_pixel = max(1, block_c * dtype.itemsize // 16)
+    return TileConfig(block_c, *TILE_OF_PAIRS[32 * num_warps // threads_per_pixel], num_warps)
+
+
+_MULTIPROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "gfx942": 304}
+
+
+def multiprocessors(arch: str) -> int:
+    return _MULTIPROCESSORS.get(arch, 100)
+
+
+def frames_per_program(frames: int, programs: int, arch: str) -> int:
+    """Time in as many pieces as give each multiprocessor two programs; a piece recomputes two frames, so it has at
+    least two of its own."""
+    wanted = 2 * multiprocessors(arch)
+    pieces = max(1, min(wanted // programs, frames // 2))
+    return -(-frames // pieces)
+
+
+def on_device_of(x: Tensor) -> Any:
+    return torch.cuda.device_of(x) if x.is_cuda else contextlib.nullcontext()
+
+
+def with_channels_innermost(x: Tensor) -> Tensor:
+    """`x` [N, C, T, H, W] if its channels are innermost, with any strides beside; else a copy."""
+    return x if x.stride(1) == 1 else channels_last(x)
+
+
+def empty_channels_last(like: Tensor, n: int, c: int, t: int, h: int, w: int) -> Tensor:
+    return like.new_empty((n, t, h, w, c)).movedim(-1, 1)
+
+
+def strides(x: Tensor) -> tuple[int, int, int, int]:
+    n, _, t, h, w = x.stride()
+    return n, t, h, w
+
+
+def vector_size(*tensors: Tensor) -> int:
+    """Elements that every pixel's channels come in multiples of, 16 bytes at most."""
+    widest = 16 // tensors[0].element_size()
+    return math.gcd(widest, *(x.shape[1] for x in tensors), *(step for x in tensors for step in strides(x)))
+
+
+def in_words(vec: int, *tensors: Tensor) -> bool:
+    """Whether the kernels may read bfloat16 two at a time."""
+    return vec > 1 and all(x.dtype == torch.bfloat16 and x.data_ptr() % 4 == 0 for x in tensors)
+
+
+def check_frame_size(x: Tensor) -> None:
+    extent = sum((size - 1) * step for size, step in zip(x.shape[3:], x.stride()[3:], strict=True)) + x.shape[1]
+    if extent >= 2**31:
+        raise ValueError(f"a frame of x {tuple(x.shape)} spans {extent} elements: expected less than 2^31")
+
+
+def padded_shape(shape: Sequence[int], pad_space: PadMode, pad_time: PadMode, sign: int = -1) -> list[int]:
+    """The shape of the result for a shape of x; with sign 1 the reverse."""
+    n, c, t, h, w = shape
+    space, time = 2 * sign * (pad_space == "none"), 2 * sign * (pad_time == "none")
+    return [n, c, t + time, h + space, w + space]
+
+
+def pack_filters(spatial: Tensor, temporal: Tensor, block_c: int, norm: Norm | None = None) -> Tensor:
+    """The filters, and the scale and shift of the norm before them, as the kernels read them."""
+    channels = spatial.shape[0]
+    blocks = triton.cdiv(channels, block_c)
+    filters = spatial.new_empty((blocks, 14, block_c), dtype=torch.float32)
+    mean, var, gamma, beta = norm or (None,) * 4
+    _pack_filters_kernel[(blocks,)](spatial.contiguous(), temporal.contiguous(), mean, var, gamma, beta, filters,
+                                    channels, EPS, NORM=norm is not None, BLOCK_C=block_c, num_warps=1)
+    return filters
+
+
+def _walk(x: Tensor, spatial: Tensor, temporal: Tensor, shape: Sequence[int], pad_space: PadMode, pad_time: PadMode,
+          adjoint: bool) -> Tensor:
+    x = with_channels_innermost(x)
+    check_frame_size(x)
+    v = empty_channels_last(x, *shape)
+    n, c, t, h, w = shape
+    config = tile_config(c, x.dtype, h * w)
+    block_c, block_h, block_w, num_warps = config
+    tiles = triton.cdiv(h, block_h) * triton.cdiv(w, 2 * block_w) * triton.cdiv(c, block_c)
+    frames = frames_per_program(t, tiles * n, arch_of(x))
+    vec = vector_size(x, v)
+    with on_device_of(x):
+        filters = pack_filters(spatial, temporal, block_c)
+        _depthwise_pair_kernel[(tiles, triton.cdiv(t, frames), n)](
+            x, filters, v, *x.shape[2:], t, h, w, frames, *strides(x), *strides(v), C=c, BLOCK_C=block_c,
+            BLOCK_H=block_h, BLOCK_W=block_w, VEC=vec, PAD_SPACE=pad_space, PAD_TIME=pad_time, ADJOINT=adjoint,
+            NORM=False, WORDS=in_words(vec, x), num_warps=num_warps)
+    return v
+
+
+def _fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode, pad_time: PadMode) -> Tensor:
+    return _walk(x, spatial, temporal, padded_shape(x.shape, pad_space, pad_time), pad_space, pad_time, False)
+
+
+def _bwd_input(dv: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode, pad_time: PadMode) -> Tensor:
+    return _walk(dv, spatial, temporal, padded_shape(dv.shape, pad_space, pad_time, 1), pad_space, pad_time, True)
+
+
+def launch_bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode,
+                      pad_time: PadMode, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
+    x, dv = with_channels_innermost(x), with_channels_innermost(dv)
+    check_frame_size(x)
+    check_frame_size(dv)
+    n, c, t = x.shape[:3]
+    h, w = dv.shape[3:]
+    block_c, block_h, block_w, num_warps = tile_config(c, x.dtype, h * w)
+    tiles, blocks = triton.cdiv(h, block_h) * triton.cdiv(w, 2 * block_w), triton.cdiv(c, block_c)
+    frames = frames_per_program(t, tiles * blocks * n, arch_of(x))
+    pieces = triton.cdiv(t, frames)
+    vec = vector_size(x, dv)
+    ds = x.new_empty((n * pieces * tiles, c, 3, 3), dtype=torch.float32)
+    dt = x.new_empty((n * pieces * tiles, c, 3), dtype=torch.float32)
+    with on_device_of(x):
+        filters = pack_filters(spatial, temporal, block_c, norm)
+        _depthwise_pair_bwd_weight_kernel[(tiles * blocks, pieces, n)](
+            x, dv, filters, ds, dt, *x.shape[2:], *dv.shape[2:], frames, *strides(x), *strides(dv), C=c,
+            BLOCK_C=block_c, BLOCK_H=block_h, BLOCK_W=block_w, VEC=vec, PAD_SPACE=pad_space, PAD_TIME=pad_time,
+            NORM=norm is not None, WORDS=in_words(vec, x, dv), num_warps=num_warps)
+    return ds.sum(0).to(spatial.dtype), dt.sum(0).to(temporal.dtype)
+
+
+def _fwd_fake(x, spatial, temporal, pad_space, pad_time):
+    return empty_channels_last(x, *padded_shape(x.shape, pad_space, pad_time))
+
+
+def _bwd_input_fake(dv, spatial, temporal, pad_space, pad_time):
+    return empty_channels_last(dv, *padded_shape(dv.shape, pad_space, pad_time, 1))
+
+
+def _bwd_weight_fake(x, dv, spatial, temporal, pad_space, pad_time):
+    return spatial.new_empty(spatial.shape), temporal.new_empty(temporal.shape)
+
+
+class DepthwisePairFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, spatial, temporal, pad_space, pad_time):
+        ctx.save_for_backward(x, spatial, temporal)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            return depthwise_pair_fwd(x, spatial, temporal, pad_space, pad_time)
+
+    @staticmethod
+    def backward(ctx, dv):
+        x, spatial, temporal = ctx.saved_tensors
+        dx = ds = dt = None
+        if ctx.needs_input_grad[0]:
+            dx = depthwise_pair_bwd_input(dv, spatial, temporal, *ctx.pads)
+        if any(ctx.needs_input_grad[1:3]) and weight_gradients_wanted():
+            ds, dt = depthwise_pair_bwd_weight(x, dv, spatial, temporal, *ctx.pads)
+        return dx, ds, dt, None, None
+
+
+class DepthwisePairBwdInputFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, dv, spatial, temporal, pad_space, pad_time):
+        ctx.save_for_backward(dv, spatial, temporal)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            return depthwise_pair_bwd_input(dv, spatial, temporal, pad_space, pad_time)
+
+    @staticmethod
+    def backward(ctx, g):
+        dv, spatial, temporal = ctx.saved_tensors
+        ddv = ds = dt = None
+        if ctx.needs_input_grad[0]:
+            ddv = depthwise_pair_fwd(g, spatial, temporal, *ctx.pads)
+        if any(ctx.needs_input_grad[1:3]) and weight_gradients_wanted():
+            ds, dt = depthwise_pair_bwd_weight(g, dv, spatial, temporal, *ctx.pads)
+        return ddv, ds, dt, None, None
+
+
+class DepthwisePairBwdWeightFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, dv, spatial, temporal, pad_space, pad_time):
+        ctx.save_for_backward(x, dv, spatial, temporal)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            return depthwise_pair_bwd_weight(x, dv, spatial, temporal, pad_space, pad_time)
+
+    @staticmethod
+    def backward(ctx, gs, gt):
+        x, dv, spatial, temporal = ctx.saved_tensors
+        wants_x, wants_dv, wants_s, wants_t = ctx.needs_input_grad[:4]
+        dx = ddv = ds = dt = None
+        if wants_x:
+            dx = (depthwise_pair_bwd_input(dv, gs, temporal, *ctx.pads)
+                  + depthwise_pair_bwd_input(dv, spatial, gt, *ctx.pads))
+        if wants_dv:
+            ddv = (depthwise_pair_fwd(x, gs, temporal, *ctx.pads)
+                   + depthwise_pair_fwd(x, spatial, gt, *ctx.pads))
+        if wants_s:
+            ds, _ = depthwise_pair_bwd_weight(x, dv, spatial, gt, *ctx.pads)
+        if wants_t:
+            _, dt = depthwise_pair_bwd_weight(x, dv, gs, temporal, *ctx.pads)
+        return dx, ddv, ds, dt, None, None
+
+
+depthwise_pair_fwd = register_op(
+    "depthwise_pair_fwd(Tensor x, Tensor spatial, Tensor temporal, str pad_space, str pad_time) -> Tensor",
+    _fwd, _fwd_fake, DepthwisePairFunction)
+depthwise_pair_bwd_input = register_op(
+    "depthwise_pair_bwd_input(Tensor dv, Tensor spatial, Tensor temporal, str pad_space, str pad_time) -> Tensor",
+    _bwd_input, _bwd_input_fake, DepthwisePairBwdInputFunction)
+depthwise_pair_bwd_weight = register_op(
+    "depthwise_pair_bwd_weight(Tensor x, Tensor dv, Tensor spatial, Tensor temporal, str pad_space, str pad_time)"
+    " -> (Tensor, Tensor)", launch_bwd_weight, _bwd_weight_fake, DepthwisePairBwdWeightFunction)
+
+
+def check_reflection(x: Tensor, pad_space: PadMode, pad_time: PadMode, op: str) -> None:
+    """As `torch.nn.functional.pad` does: a mirror image needs two pixels, or frames."""
+    if (pad_space == "reflect" and min(x.shape[3:]) < 2) or (pad_time == "reflect" and x.shape[2] < 2):
+        raise RuntimeError(f"{op} of x {tuple(x.shape)}: reflection needs at least two values along each padded axis")
+
+
+def depthwise_pair3d(x: Tensor, spatial: Tensor, temporal: Tensor, *, pad_space: PadMode = "zeros",
+                     pad_time: PadMode = "zeros", impl: Impl = "auto") -> Tensor:
+    """The depthwise pair on `x` [N, C, T, H, W].
+
+    Args:
+        spatial: [C, 3, 3]. temporal: [C, 3].
+        pad_space, pad_time: what surrounds each frame, and the clip in time; "circular" in time alone.
+        impl: who computes it (`dispatch.py`). The torch form is one dense convolution.
+
+    Returns:
+        [N, C, T, H, W] (2 less along an axis without padding), channels innermost in memory, in autocast's dtype.
+
+    Raises:
+        ValueError: for shapes that do not belong together, or an `impl` that cannot run.
+        RuntimeError: for a mirror image of a single pixel or frame.
+    """
+    channels = x.shape[1]
+    if x.dim() != 5 or spatial.shape != (channels, 3, 3) or temporal.shape != (channels, 3):
+        raise ValueError(f"depthwise_pair3d of x {tuple(x.shape)} with spatial {tuple(spatial.shape)}, temporal "
+                         f"{tuple(temporal.shape)}: expected [N, C, T, H, W], [C, 3, 3], [C, 3]")
+    check_pad_modes(pad_space, pad_time, "depthwise_pair3d")
+    dtype = compute_dtype(x)
+    if resolve_impl(impl, "depthwise_pair3d", x.to(dtype)) == "triton":
+        check_reflection(x, pad_space, pad_time, "depthwise_pair3d")
+        return depthwise_pair_fwd(x.to(dtype), spatial, temporal, pad_space, pad_time)
+    with torch.autocast(x.device.type, enabled=False):
+        each_its_own = torch.eye(channels, dtype=spatial.dtype, device=x.device)
+        weight = torch.einsum("oc,ck,cij->ockij", each_its_own, temporal, spatial)
+    return convolution(x, weight, pad_space=pad_space, pad_time=pad_time)
+
+
+def check_pad_modes(pad_space: PadMode, pad_time: PadMode, op: str) -> None:
+    for axis, mode in (("space", pad_space), ("time", pad_time)):
+        known = get_args(PadMode)
+        if mode not in known or (mode == "circular" and axis == "space"):
+            raise ValueError(f"{op}: pad_{axis} is {mode!r}, expected one of {', '.join(known)}; circular in time only")
