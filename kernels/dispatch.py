@@ -25,6 +25,9 @@ try:
 except ImportError:  # macOS, Windows, and CPU builds of torch, which do not bring it
     triton = tl = None
 
+__all__ = ["HAS_TRITON", "TRITON_DTYPES", "Impl", "ResolvedImpl", "arch_of", "below_autograd", "jit", "register_op",
+           "resolve_impl", "tl", "triton"]
+
 Impl = Literal["auto", "triton", "torch"]
 ResolvedImpl = Literal["triton", "torch"]
 

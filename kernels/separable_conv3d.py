@@ -250,7 +250,7 @@ MAX_CHANNELS = 128  # one program holds all of a pixel's channels
 
 def conv_config(channels: int, out_channels: int, dtype: torch.dtype) -> ConvConfig:
     """One pair of pixels and 16 bytes of channels per thread, as in the depthwise pair; a matrix product wants 16 rows,
-    columns and channels at least: of those channels a thread takes four (with eight, three channels spill 176 bytes)."""
+    columns and channels at least: of those a thread takes four channels (with eight, three spill 176 bytes)."""
     block_c, block_o = (max(16, triton.next_power_of_2(size)) for size in (channels, out_channels))
     threads_per_pixel = max(4, block_c * dtype.itemsize // 16)
     num_warps = 4 if threads_per_pixel < 8 else 8
