@@ -494,15 +494,19 @@ TILE_OF_PAIRS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8,
                  256: (16, 16)}
 
 
-def tile_config(channels: int, dtype: torch.dtype, pixels: int) -> TileConfig:
-    """One pair of pixels and 16 bytes of channels per thread, since twice that spills (KERNELS table in docs).
+def tile_config(channels: int, dtype: torch.dtype, pixels: int, arch: str) -> TileConfig:
+    """One pair of pixels and 16 bytes of channels per thread, since twice that spills (512 bytes at C=64 bf16 sm_90).
 
-    Blocks of at most 64 channels. Eight warps; four up to 64 x 64 pixels, where programs are too few for the device.
+    Blocks of at most 64 channels. 256 threads; 128 up to 64 x 64 pixels, where programs are too few for the device.
     """
     block_c = min(triton.next_power_of_2(channels), 64)
-    num_warps = 4 if pixels <= 64 * 64 else 8
+    threads = 128 if pixels <= 64 * 64 else 256
     threads_per_pixel = max(1, block_c * dtype.itemsize // 16)
-    return TileConfig(block_c, *TILE_OF_PAIRS[32 * num_warps // threads_per_pixel], num_warps)
+    return TileConfig(block_c, *TILE_OF_PAIRS[threads // threads_per_pixel], threads // warp_size(arch))
+
+
+def warp_size(arch: str) -> int:
+    return 64 if arch.startswith("gfx") else 32
 
 
 _MULTIPROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "gfx942": 304}
@@ -579,7 +583,7 @@ def _walk(x: Tensor, spatial: Tensor, temporal: Tensor, shape: Sequence[int], pa
     check_frame_size(x)
     v = empty_channels_last(x, *shape)
     n, c, t, h, w = shape
-    config = tile_config(c, x.dtype, h * w)
+    config = tile_config(c, x.dtype, h * w, arch_of(x))
     block_c, block_h, block_w, num_warps = config
     tiles = triton.cdiv(h, block_h) * triton.cdiv(w, 2 * block_w) * triton.cdiv(c, block_c)
     frames = frames_per_program(t, tiles * n, arch_of(x))
@@ -610,7 +614,7 @@ def launch_bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, 
     check_frame_size(dv)
     n, c, t = x.shape[:3]
     h, w = dv.shape[3:]
-    block_c, block_h, block_w, num_warps = tile_config(c, x.dtype, h * w)
+    block_c, block_h, block_w, num_warps = tile_config(c, x.dtype, h * w, arch_of(x))
     tiles, blocks = triton.cdiv(h, block_h) * triton.cdiv(w, 2 * block_w), triton.cdiv(c, block_c)
     frames = frames_per_program(t, tiles * blocks * n, arch_of(x))
     pieces = triton.cdiv(t, frames)

@@ -61,6 +61,7 @@ from .depthwise_pair import (
     padded_shape,
     strides,
     vector_size,
+    warp_size,
     with_channels_innermost,
 )
 from .dispatch import Impl, arch_of, below_autograd, jit, register_op, resolve_impl, tl, triton
@@ -247,14 +248,14 @@ class ConvConfig(NamedTuple):
 MAX_CHANNELS = 128  # one program holds all of a pixel's channels
 
 
-def conv_config(channels: int, out_channels: int, dtype: torch.dtype) -> ConvConfig:
+def conv_config(channels: int, out_channels: int, dtype: torch.dtype, arch: str) -> ConvConfig:
     """One pair of pixels and 16 bytes of channels per thread, as in the depthwise pair; a matrix product wants 16 rows,
     columns and channels at least: of those a thread takes four channels (with eight, three spill 176 bytes)."""
     block_c, block_o = (max(16, triton.next_power_of_2(size)) for size in (channels, out_channels))
     threads_per_pixel = max(4, block_c * dtype.itemsize // 16)
-    num_warps = 4 if threads_per_pixel < 8 else 8
-    block_h, block_w = TILE_OF_PAIRS[32 * num_warps // threads_per_pixel]
-    return ConvConfig(block_c, block_o, block_h, block_w, num_warps)
+    threads = 128 if threads_per_pixel < 8 else 256
+    tile = TILE_OF_PAIRS[threads // threads_per_pixel]
+    return ConvConfig(block_c, block_o, *tile, threads // warp_size(arch))
 
 
 def precision(dtype: torch.dtype, arch: str) -> str:
@@ -280,7 +281,7 @@ def _problem(x: Tensor, y: Tensor, spatial: Tensor, temporal: Tensor, pad_space:
     check_frame_size(x)
     check_frame_size(y)
     n, out_channels, t, h, w = y.shape
-    config = conv_config(x.shape[1], out_channels, x.dtype)
+    config = conv_config(x.shape[1], out_channels, x.dtype, arch_of(x))
     tiles = triton.cdiv(h, config.block_h) * triton.cdiv(w, 2 * config.block_w)
     frames = frames_per_program(t, tiles * n, arch_of(x))
     vec = vector_size(x)
