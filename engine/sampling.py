@@ -44,6 +44,8 @@ def run_scale(stage: TrainedScale, coarser: Tensor | None, noise: Tensor | None,
             return None
         return (clip if clip.shape[2] == 1 < frames else clip[:, :, low:high]).to(device)
 
+    if coarser is not None:
+        coarser = coarser.expand(-1, -1, frames, -1, -1)  # a single frame stands for all
     reach = stage.generator.reach_frames
     chunks = []
     for start in range(0, frames, chunk_frames):

@@ -540,8 +540,8 @@ def _rows(x: Tensor, groups: int) -> Tensor:
     """[groups, M, C], a view of `x` with channels innermost: 4-D and 5-D tensors are one case."""
     channels = x.shape[1]
     rows = x.numel() // (groups * channels)
-    # One view instead of four: they are half of what a small clip's call costs besides the arithmetic.
-    return channels_last(x).as_strided((groups, rows, channels), (rows * channels, channels, 1))
+    # One view for three: they are half of what a small clip's call costs besides the arithmetic.
+    return channels_last(x.detach()).as_strided((groups, rows, channels), (rows * channels, channels, 1))
 
 
 def _from_rows(rows: Tensor, like: Tensor) -> Tensor:

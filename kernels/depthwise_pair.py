@@ -431,8 +431,8 @@ def _depthwise_pair_bwd_weight_kernel(x_ptr, dv_ptr, filters_ptr, ds_ptr, dt_ptr
                                          stride_vt, stride_vh, stride_vw, C, BLOCK_C, PAD_TIME, WORDS)
     here_even, here_odd = _load_gradient(dv_ptr, start + before_t - 1, offs_h, offs_w, num_c, T_out, H_out, W_out,
                                          stride_vt, stride_vh, stride_vw, C, BLOCK_C, PAD_TIME, WORDS)
-    # Not last_even, last_odd, though it meets u of no frame, zero: triton 3.7.1 takes `older = last` in the loop for no
-    # change if both begin as one tensor, and dt_2 comes out as zero.
+    # Meets u of no frame: zero. Not an alias of last_*: triton 3.7.1 drops one from what a loop carries, and compiled
+    # code had zero for the gradient of the last temporal tap.
     older_even, older_odd = tl.zeros_like(last_even), tl.zeros_like(last_odd)
     for frame in range(start, end + 1):
         # dt takes u of the frame before: all readers are needed here, and free their registers before the taps.

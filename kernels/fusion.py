@@ -14,6 +14,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
 
+from .dispatch import below_autograd
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -21,7 +23,8 @@ _registry: list[tuple[FusedFunction[..., Any], Callable[[torch.device, torch.dty
 
 
 class FusedFunction(Generic[P, R]):
-    """A plain function and, once enabled, its compiled form. Call it with detached tensors and without grad mode."""
+    """A plain function and, once enabled, its compiled form. Call it inside an op, below autograd, with
+    detached tensors."""
 
     def __init__(self, plain: Callable[P, R]) -> None:
         self.plain = plain
@@ -53,7 +56,8 @@ def enable_fusion(device: torch.device, dtype: torch.dtype) -> str | None:
     try:
         for function, examples in _registry:
             compiled = torch.compile(function.plain, dynamic=True)
-            with torch.no_grad():
+            # As inside an op: compiled code is guarded by the dispatch keys too, and elsewhere they include autograd's.
+            with torch.no_grad(), below_autograd():
                 for arguments in examples(device, dtype):
                     compiled(*arguments)
             function.active = compiled

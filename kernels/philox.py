@@ -9,7 +9,7 @@ tiles of any shape, and whoever asks again for the same seed and place gets the 
 
 From words (a, b): R = sqrt(-2 ln((a + 1/2) / 2^32)), at most 6.8; the lower 31 bits of b are an angle between -90 and
 90 degrees, its top bit mirrors that to the other half of the circle. The kernel computes logarithm, sine and cosine by
-short polynomials: on these ranges they need no special cases, of which `tl.log` has four, and `tl.cos` even a stack.
+short polynomials: on these ranges they need no special cases, which `tl.log` has, and no stack, which `tl.cos` has.
 """
 
 from __future__ import annotations

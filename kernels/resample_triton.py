@@ -95,7 +95,7 @@ def _upsample_add_noise_kernel(
         x_ptr, noise_ptr, seed_ptr, amplitudes_ptr, y_ptr, h_start_ptr, h_weight_ptr, w_start_ptr, w_weight_ptr,
         T, H, W, x_stride_n, x_stride_c, x_stride_t, x_stride_h, x_stride_w,
         z_stride_n, z_stride_c, z_stride_t, z_stride_h, z_stride_w, amplitudes_stride,
-        amplitude, map_gain, volume_gain, stream,
+        amplitude, map_gain, volume_gain, noise_stream,  # triton keeps the name `stream` for itself
         C: tl.constexpr, TAPS_H: tl.constexpr, TAPS_W: tl.constexpr, HAS_MAP: tl.constexpr, HAS_VOLUME: tl.constexpr,
         GRAY: tl.constexpr, FRAMES: tl.constexpr, BLOCK: tl.constexpr):
     """y [N, C, T, H, W], contiguous. One Philox counter serves four frames: with a volume FRAMES is 4, or all."""
@@ -121,12 +121,12 @@ def _upsample_add_noise_kernel(
         maps = (tl.zeros([BLOCK], tl.float32),) * 4
         map_gain *= amplitude
         if map_gain != 0:
-            maps = map_normals(seed, offs, n if GRAY else tl.program_id(2), stream)
+            maps = map_normals(seed, offs, n if GRAY else tl.program_id(2), noise_stream)
     if HAS_VOLUME:
         volumes = (tl.zeros([BLOCK], tl.float32),) * (4 if GRAY else 4 * LANES)  # channel 0: frames 0 to 3, ...
         volume_gain *= amplitude
         if volume_gain != 0:
-            volumes = _volumes(seed, offs, n, first_c, stream, C, 1 if GRAY else LANES)
+            volumes = _volumes(seed, offs, n, first_c, noise_stream, C, 1 if GRAY else LANES)
 
     for k in tl.static_range(FRAMES):
         y_plane = y_frame
@@ -294,7 +294,8 @@ def run_upsample_add_noise(x: Tensor | None, shape: Sequence[int], mode: Resampl
             x, noise, seed, amplitudes, y, T=t, H=h, W=w, **_tables(x, (h, w), mode),
             **_strides("x", x), **_strides("z", noise if noise is None else noise.expand(shape)),
             amplitudes_stride=0 if amplitudes is None or amplitudes.numel() == 1 else amplitudes.stride(0),
-            amplitude=amplitude, map_gain=math.sqrt(shared), volume_gain=math.sqrt(1 - shared), stream=stream, C=c,
+            amplitude=amplitude, map_gain=math.sqrt(shared), volume_gain=math.sqrt(1 - shared),
+            noise_stream=stream, C=c,
             HAS_MAP=drawn and shared > 0, HAS_VOLUME=drawn and shared < 1, GRAY=gray, **launch.options)
     return y
 
@@ -306,7 +307,8 @@ def run_upsample_bwd(dy: Tensor, size: Sequence[int], mode: ResampleMode) -> Ten
         _upsample_add_noise_kernel[launch.grid](
             dy, None, None, None, dx, T=dx.shape[2], H=size[0], W=size[1], **_tables(dy, size, mode, transposed=True),
             **_strides("x", dy), **_strides("z", None), amplitudes_stride=0, amplitude=0.0, map_gain=0.0,
-            volume_gain=0.0, stream=0, C=dx.shape[1], HAS_MAP=False, HAS_VOLUME=False, GRAY=False, **launch.options)
+            volume_gain=0.0, noise_stream=0, C=dx.shape[1], HAS_MAP=False, HAS_VOLUME=False, GRAY=False,
+            **launch.options)
     return dx
 
 

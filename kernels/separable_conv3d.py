@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv3d
 
-from .batch_norm_act import _norm_backward, batch_norm_act
+from .batch_norm_act import batch_norm_act, batch_norm_act_bwd
 from .convolution import PadMode, compute_dtype, convolution, pad_clip, weight_gradients_wanted
 from .depthwise_pair import (
     TILE_OF_PAIRS,
@@ -65,6 +65,7 @@ from .depthwise_pair import (
     with_channels_innermost,
 )
 from .dispatch import Impl, arch_of, below_autograd, jit, register_op, resolve_impl, tl, triton
+from .partial_statistics import combine_statistics
 
 
 def separable_conv3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor,
@@ -155,32 +156,6 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
         tl.store(count_ptr + program, pixels * (end - start))
         tl.store(mean_ptr + program * C_OUT + offs_o, mean_all, mask=mask_o)
         tl.store(m2_ptr + program * C_OUT + offs_o, m2_all, mask=mask_o)
-
-
-@jit
-def _combine_statistics_kernel(count_ptr, mean_ptr, m2_ptr, out_mean_ptr, out_var_ptr, programs, C_OUT: tl.constexpr,
-                               BLOCK_P: tl.constexpr, BLOCK_O: tl.constexpr):
-    """Mean and biased variance from those of parts, around the mean of the first: around zero they would cancel."""
-    offs_o = tl.program_id(0) * BLOCK_O + tl.arange(0, BLOCK_O)
-    offs_p = tl.arange(0, BLOCK_P)
-    mask_o = offs_o < C_OUT
-    pivot = tl.load(mean_ptr + offs_o, mask=mask_o, other=0.0)
-    acc_count = tl.zeros((BLOCK_P,), tl.float32)
-    acc = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
-    acc_square = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
-    for first in range(0, programs, BLOCK_P):
-        mask_p = first + offs_p < programs
-        mask = mask_p[:, None] & mask_o[None, :]
-        offs = (first + offs_p)[:, None] * C_OUT + offs_o[None, :]
-        count = tl.load(count_ptr + first + offs_p, mask=mask_p, other=0.0)
-        distance = tl.load(mean_ptr + offs, mask=mask, other=0.0) - pivot[None, :]  # of no weight where masked
-        acc_count += count
-        acc += count[:, None] * distance
-        acc_square += tl.load(m2_ptr + offs, mask=mask, other=0.0) + count[:, None] * distance * distance
-    n = tl.sum(acc_count, 0)
-    shift = tl.sum(acc, 0) / n
-    tl.store(out_mean_ptr + offs_o, pivot + shift, mask=mask_o)
-    tl.store(out_var_ptr + offs_o, tl.maximum(tl.sum(acc_square, 0) / n - shift * shift, 0.0), mask=mask_o)
 
 
 @jit
@@ -311,21 +286,20 @@ def launch_fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, 
     y = _empty_output(x, pointwise, pad_space, pad_time)
     n, out_channels = y.shape[:2]
     mean = var = None
-    parts: tuple[Tensor | None, ...] = (None,) * 3
+    parts: list[Tensor] = []
     with on_device_of(x):
         problem = _problem(x, y, spatial, temporal, pad_space, pad_time, norm)
         programs = problem.tiles * problem.pieces * n
         if statistics:
-            parts = tuple(y.new_empty(shape, dtype=torch.float32)
-                          for shape in ((programs,), (programs, out_channels), (programs, out_channels)))
+            parts = [y.new_empty(shape, dtype=torch.float32)
+                     for shape in ((1, programs), (1, programs, out_channels), (1, programs, out_channels))]
         _separable_conv_fwd_kernel[(problem.tiles, problem.pieces, n)](
-            problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y, *parts,
+            problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y,
+            *(parts or (None,) * 3),
             *x.shape[2:], *y.shape[2:], problem.frames, *strides(problem.x), *y.stride(), **problem.arguments,
             HAS_BIAS=bias is not None, STATISTICS=statistics)
-        if statistics:
-            mean, var = (y.new_empty((out_channels,), dtype=torch.float32) for _ in range(2))
-            _combine_statistics_kernel[(triton.cdiv(out_channels, 8),)](  # a row of 8 channels is one 32-byte sector
-                *parts, mean, var, programs, C_OUT=out_channels, BLOCK_P=64, BLOCK_O=8, num_warps=4)
+    if statistics:
+        mean, var = (t[0] for t in combine_statistics(*parts, impl="triton"))
     return y, mean, var
 
 
@@ -484,10 +458,9 @@ class NormActSeparableConvBwdFunction(torch.autograd.Function):
         before, pads = (x, mean, var, gamma, beta), (pad_space, pad_time)
         dv = pointwise_adjoint(dy, pointwise)
         da = depthwise_pair_bwd_input(dv, spatial, temporal, *pads)
-        da_rows, x_rows = (t.movedim(1, -1).reshape(1, -1, x.shape[1]) for t in (da, x))
-        dx, dgamma, dbeta = _norm_backward(da_rows, x_rows, mean.view(1, 1, -1), var.view(1, 1, -1), gamma, beta)
-        dx = dx.view(x.shape[0], *x.shape[2:], x.shape[1]).movedim(-1, 1)
-        if not weight_gradients_wanted():
+        weights = weight_gradients_wanted()
+        dx, dgamma, dbeta = batch_norm_act_bwd(da, x, mean[None], var[None], gamma, beta, False, weights, "triton")
+        if not weights:
             return dx, *(None,) * 8
         ds, dt = norm_act_depthwise_pair_bwd_weight(*before, dv, spatial, temporal, *pads)
         dp, db = norm_act_separable_conv_bwd_pointwise(*before, dy, spatial, temporal, *pads)

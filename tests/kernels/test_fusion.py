@@ -114,3 +114,23 @@ def test_every_example_runs_and_carries_no_gradient(monkeypatch: pytest.MonkeyPa
     assert enable_fusion(CPU, torch.bfloat16) is None
     assert len(seen) >= len(fusion._registry)
     assert set(seen) == {torch.bfloat16}
+
+
+def test_compiled_and_called_in_the_same_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards look at dispatch keys and at `requires_grad`: where these differ, a function is compiled anew at the first
+    shape that training has."""
+    seen: list[int] = []
+
+    def watch(plain: Callable[..., Any], *, dynamic: bool) -> Callable[..., Any]:
+        def run(*arguments: torch.Tensor) -> Any:
+            assert not any(argument.requires_grad for argument in arguments)
+            seen.append(torch._C._dispatch_tls_local_exclude_set().raw_repr())
+            return plain(*arguments)
+        return run
+    pretend_compilers(monkeypatch, "g++")
+    pretend_compile(monkeypatch, watch)
+    assert enable_fusion(CPU, torch.float32) is None
+    compiled = len(seen)
+    check(tensors((2, 3, 5, 7), torch.float32), 1)
+    assert len(seen) > compiled > 0
+    assert len(set(seen)) == 1
