@@ -495,7 +495,8 @@ TILE_OF_PAIRS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8,
 
 
 def tile_config(channels: int, dtype: torch.dtype, pixels: int, arch: str) -> TileConfig:
-    """One pair of pixels and 16 bytes of channels per thread, since twice that spills (512 bytes at C=64 bf16 sm_90).
+    """One pair of pixels and 16 bytes of channels per thread, since twice that spills (40 to 72 bytes at C=64
+    bf16 sm_90).
 
     Blocks of at most 64 channels. 256 threads; 128 up to 64 x 64 pixels, where programs are too few for the device.
     """
