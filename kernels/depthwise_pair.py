@@ -221,7 +221,21 @@ def _temporal_taps(filters_ptr, frame, T, BLOCK_C: tl.constexpr, PAD: tl.constex
 
 
 @jit
-def _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, num_c, T, H, W, stride_t, stride_h, stride_w,
+def _tile(pid, W_out, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr):
+    """The first row and column of tile `pid`, which is BLOCK_H x 2 BLOCK_W pixels large."""
+    tiles_w = tl.cdiv(W_out, 2 * BLOCK_W)
+    return pid // tiles_w * BLOCK_H, pid % tiles_w * (2 * BLOCK_W)
+
+
+@jit
+def _pairs(top, left, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr):
+    """Rows and even columns [BLOCK_H BLOCK_W] of a tile's pairs of pixels."""
+    offs = tl.arange(0, BLOCK_H * BLOCK_W)
+    return top + offs // BLOCK_W, left + offs % BLOCK_W * 2
+
+
+@jit
+def _spatial_part(x_ptr, filters_ptr, position, top, left, num_c, T, H, W, stride_t, stride_h, stride_w,
                   C: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
                   PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, ADJOINT: tl.constexpr, NORM: tl.constexpr,
                   WORDS: tl.constexpr):
@@ -231,6 +245,7 @@ def _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, num_c, T, H, W, 
     before_t: tl.constexpr = (2 if ADJOINT else 0) if PAD_TIME == "none" else 1
     # Unpadded pixels are only clamped, which costs less than a mask; the adjoint sees zeros around its frames.
     pad: tl.constexpr = "zeros" if ADJOINT else "replicate" if PAD_SPACE == "none" else PAD_SPACE
+    offs_h, offs_w = _pairs(top, left, BLOCK_H, BLOCK_W)
     frame = position - before_t
     if PAD_TIME == "circular":
         frame = (frame + T) % T
@@ -240,20 +255,11 @@ def _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, num_c, T, H, W, 
         x_ptr += frame * stride_t
         even, odd = _correlate(x_ptr, filters_ptr, offs_h - before_h, offs_w - before_h, num_c, H, W, stride_h,
                                stride_w, C, BLOCK_C, pad, ADJOINT, NORM, WORDS)
-        if ADJOINT and (PAD_SPACE == "replicate" or PAD_SPACE == "reflect"):
-            h, w = tl.min(offs_h, 0), tl.min(offs_w, 0)
-            if (h <= 1) | (w <= 1) | (h + BLOCK_H >= H - 1) | (w + 2 * BLOCK_W >= W - 1):
+        if ADJOINT and (PAD_SPACE == "replicate" or PAD_SPACE == "reflect"):  # noqa: SIM102 - one static, one at run time
+            if (top <= 1) | (left <= 1) | (top + BLOCK_H >= H - 1) | (left + 2 * BLOCK_W >= W - 1):
                 even, odd = _folded_borders(x_ptr, filters_ptr, even, odd, offs_h, offs_w, num_c, H, W, stride_h,
                                             stride_w, C, BLOCK_C, PAD_SPACE, WORDS)
     return even, odd, frame
-
-
-@jit
-def _tile(pid, W_out, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr):
-    """Rows and even columns [BLOCK_H BLOCK_W] of tile `pid`, which is BLOCK_H x 2 BLOCK_W pixels large."""
-    tiles_w = tl.cdiv(W_out, 2 * BLOCK_W)
-    offs = tl.arange(0, BLOCK_H * BLOCK_W)
-    return pid // tiles_w * BLOCK_H + offs // BLOCK_W, pid % tiles_w * (2 * BLOCK_W) + offs % BLOCK_W * 2
 
 
 @jit
@@ -271,7 +277,8 @@ def _depthwise_pair_kernel(x_ptr, filters_ptr, v_ptr, T, H, W, T_out, H_out, W_o
     v_ptr += pid_c * BLOCK_C + tl.program_id(2) * stride_vn
     filters_ptr += pid_c * (14 * BLOCK_C)
     num_c = C - pid_c * BLOCK_C
-    offs_h, offs_w = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
+    top, left = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
+    offs_h, offs_w = _pairs(top, left, BLOCK_H, BLOCK_W)
     offs_c = tl.arange(0, BLOCK_C)
     offs_v = (offs_h * stride_vh + offs_w * stride_vw)[:, None] + offs_c[None, :]
     mask_even = ((offs_h < H_out) & (offs_w < W_out))[:, None] & (offs_c < num_c)[None, :]
@@ -284,7 +291,7 @@ def _depthwise_pair_kernel(x_ptr, filters_ptr, v_ptr, T, H, W, T_out, H_out, W_o
     later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # and of the one after it
     later_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
     for position in range(start, end + 2):
-        even, odd, frame = _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, num_c, T, H, W, stride_xt,
+        even, odd, frame = _spatial_part(x_ptr, filters_ptr, position, top, left, num_c, T, H, W, stride_xt,
                                          stride_xh, stride_xw, C, BLOCK_C, BLOCK_H, BLOCK_W, PAD_SPACE,
                                          PAD_TIME, ADJOINT, NORM, WORDS)
         before, middle, behind = _temporal_taps(filters_ptr, frame, T, BLOCK_C, PAD_TIME, ADJOINT)
@@ -401,7 +408,8 @@ def _depthwise_pair_bwd_weight_kernel(x_ptr, dv_ptr, filters_ptr, ds_ptr, dt_ptr
     dv_ptr = _words(dv_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_vn
     filters_ptr += pid_c * (14 * BLOCK_C)
     num_c = C - pid_c * BLOCK_C
-    offs_h, offs_w = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
+    top, left = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
+    offs_h, offs_w = _pairs(top, left, BLOCK_H, BLOCK_W)
     offs_c = tl.arange(0, BLOCK_C)
     before_hw: tl.constexpr = 0 if PAD_SPACE == "none" else 1
     before_t: tl.constexpr = 0 if PAD_TIME == "none" else 1
@@ -486,15 +494,20 @@ TILE_OF_PAIRS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8,
                  256: (16, 16)}
 
 
-def tile_config(channels: int, dtype: torch.dtype, pixels: int) -> TileConfig:
-    """One pair of pixels and 16 bytes of channels per thread, since twice that spills (KERNELS table in docs).
+def tile_config(channels: int, dtype: torch.dtype, pixels: int, arch: str) -> TileConfig:
+    """One pair of pixels and 16 bytes of channels per thread, since twice that spills (40 to 72 bytes at C=64
+    bf16 sm_90).
 
-    Blocks of at most 64 channels. Eight warps; four up to 64 x 64 pixels, where programs are too few for the device.
+    Blocks of at most 64 channels. 256 threads; 128 up to 64 x 64 pixels, where programs are too few for the device.
     """
     block_c = min(triton.next_power_of_2(channels), 64)
-    num_warps = 4 if pixels <= 64 * 64 else 8
+    threads = 128 if pixels <= 64 * 64 else 256
     threads_per_pixel = max(1, block_c * dtype.itemsize // 16)
-    return TileConfig(block_c, *TILE_OF_PAIRS[32 * num_warps // threads_per_pixel], num_warps)
+    return TileConfig(block_c, *TILE_OF_PAIRS[threads // threads_per_pixel], threads // warp_size(arch))
+
+
+def warp_size(arch: str) -> int:
+    return 64 if arch.startswith("gfx") else 32
 
 
 _MULTIPROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "gfx942": 304}
@@ -566,31 +579,33 @@ def pack_filters(spatial: Tensor, temporal: Tensor, block_c: int, norm: Norm | N
 
 
 def _walk(x: Tensor, spatial: Tensor, temporal: Tensor, shape: Sequence[int], pad_space: PadMode, pad_time: PadMode,
-          adjoint: bool) -> Tensor:
+          adjoint: bool, norm: Norm | None) -> Tensor:
     x = with_channels_innermost(x)
     check_frame_size(x)
     v = empty_channels_last(x, *shape)
     n, c, t, h, w = shape
-    config = tile_config(c, x.dtype, h * w)
+    config = tile_config(c, x.dtype, h * w, arch_of(x))
     block_c, block_h, block_w, num_warps = config
     tiles = triton.cdiv(h, block_h) * triton.cdiv(w, 2 * block_w) * triton.cdiv(c, block_c)
     frames = frames_per_program(t, tiles * n, arch_of(x))
     vec = vector_size(x, v)
     with on_device_of(x):
-        filters = pack_filters(spatial, temporal, block_c)
+        filters = pack_filters(spatial, temporal, block_c, norm)
         _depthwise_pair_kernel[(tiles, triton.cdiv(t, frames), n)](
             x, filters, v, *x.shape[2:], t, h, w, frames, *strides(x), *strides(v), C=c, BLOCK_C=block_c,
             BLOCK_H=block_h, BLOCK_W=block_w, VEC=vec, PAD_SPACE=pad_space, PAD_TIME=pad_time, ADJOINT=adjoint,
-            NORM=False, WORDS=in_words(vec, x), num_warps=num_warps)
+            NORM=norm is not None, WORDS=in_words(vec, x), num_warps=num_warps)
     return v
 
 
-def _fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode, pad_time: PadMode) -> Tensor:
-    return _walk(x, spatial, temporal, padded_shape(x.shape, pad_space, pad_time), pad_space, pad_time, False)
+def launch_fwd_pair(x: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode, pad_time: PadMode,
+                    norm: Norm | None = None) -> Tensor:
+    return _walk(x, spatial, temporal, padded_shape(x.shape, pad_space, pad_time), pad_space, pad_time, False, norm)
 
 
 def _bwd_input(dv: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode, pad_time: PadMode) -> Tensor:
-    return _walk(dv, spatial, temporal, padded_shape(dv.shape, pad_space, pad_time, 1), pad_space, pad_time, True)
+    shape = padded_shape(dv.shape, pad_space, pad_time, 1)
+    return _walk(dv, spatial, temporal, shape, pad_space, pad_time, True, None)
 
 
 def launch_bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode,
@@ -600,7 +615,7 @@ def launch_bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, 
     check_frame_size(dv)
     n, c, t = x.shape[:3]
     h, w = dv.shape[3:]
-    block_c, block_h, block_w, num_warps = tile_config(c, x.dtype, h * w)
+    block_c, block_h, block_w, num_warps = tile_config(c, x.dtype, h * w, arch_of(x))
     tiles, blocks = triton.cdiv(h, block_h) * triton.cdiv(w, 2 * block_w), triton.cdiv(c, block_c)
     frames = frames_per_program(t, tiles * blocks * n, arch_of(x))
     pieces = triton.cdiv(t, frames)
@@ -694,7 +709,7 @@ class DepthwisePairBwdWeightFunction(torch.autograd.Function):
 
 depthwise_pair_fwd = register_op(
     "depthwise_pair_fwd(Tensor x, Tensor spatial, Tensor temporal, str pad_space, str pad_time) -> Tensor",
-    _fwd, _fwd_fake, DepthwisePairFunction)
+    launch_fwd_pair, _fwd_fake, DepthwisePairFunction)
 depthwise_pair_bwd_input = register_op(
     "depthwise_pair_bwd_input(Tensor dv, Tensor spatial, Tensor temporal, str pad_space, str pad_time) -> Tensor",
     _bwd_input, _bwd_input_fake, DepthwisePairBwdInputFunction)

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv3d
 
-from .batch_norm_act import _norm_backward, batch_norm_act
+from .batch_norm_act import batch_norm_act, batch_norm_act_bwd
 from .convolution import PadMode, compute_dtype, convolution, pad_clip, weight_gradients_wanted
 from .depthwise_pair import (
     TILE_OF_PAIRS,
@@ -54,15 +54,18 @@ from .depthwise_pair import (
     frames_per_program,
     in_words,
     launch_bwd_weight,
+    launch_fwd_pair,
     multiprocessors,
     on_device_of,
     pack_filters,
     padded_shape,
     strides,
     vector_size,
+    warp_size,
     with_channels_innermost,
 )
 from .dispatch import Impl, arch_of, below_autograd, jit, register_op, resolve_impl, tl, triton
+from .partial_statistics import combine_statistics
 
 
 def separable_conv3d_reference(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor,
@@ -99,7 +102,7 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
     stride_yn, stride_yt, stride_yh, stride_yw = _strides(stride_yn, stride_yt, stride_yh, stride_yw, VEC_Y, False)
     x_ptr = _words(x_ptr, WORDS) + tl.program_id(2) * stride_xn
     y_ptr += tl.program_id(2) * stride_yn
-    offs_h, offs_w = _tile(tl.program_id(0), W_out, BLOCK_H, BLOCK_W)
+    top, left = _tile(tl.program_id(0), W_out, BLOCK_H, BLOCK_W)
     offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
     mask_o = offs_o < C_OUT
     pointwise = tl.load(pointwise_ptr + offs_o[None, :] * C + offs_c[:, None],
@@ -108,8 +111,7 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
         bias = tl.load(bias_ptr + offs_o, mask=mask_o, other=0.0).to(tl.float32)
 
     pixel = tl.arange(0, 2 * BLOCK_H * BLOCK_W)
-    pixel_h = tl.program_id(0) // tl.cdiv(W_out, 2 * BLOCK_W) * BLOCK_H + pixel // (2 * BLOCK_W)
-    pixel_w = tl.program_id(0) % tl.cdiv(W_out, 2 * BLOCK_W) * (2 * BLOCK_W) + pixel % (2 * BLOCK_W)
+    pixel_h, pixel_w = top + pixel // (2 * BLOCK_W), left + pixel % (2 * BLOCK_W)
     mask_pixel = (pixel_h < H_out) & (pixel_w < W_out)
     offs_y = (pixel_h * stride_yh + pixel_w * stride_yw)[:, None] + (offs_o * stride_yo)[None, :]
     mask_y = mask_pixel[:, None] & mask_o[None, :]
@@ -123,7 +125,7 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
     later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)  # and of the one after it
     later_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
     for position in range(start, end + 2):
-        even, odd, frame = _spatial_part(x_ptr, filters_ptr, position, offs_h, offs_w, C, T, H, W, stride_xt, stride_xh,
+        even, odd, frame = _spatial_part(x_ptr, filters_ptr, position, top, left, C, T, H, W, stride_xt, stride_xh,
                                          stride_xw, C, BLOCK_C, BLOCK_H, BLOCK_W, PAD_SPACE, PAD_TIME, False, NORM,
                                          WORDS)
         before, middle, behind = _temporal_taps(filters_ptr, frame, T, BLOCK_C, PAD_TIME, False)
@@ -157,32 +159,6 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
 
 
 @jit
-def _combine_statistics_kernel(count_ptr, mean_ptr, m2_ptr, out_mean_ptr, out_var_ptr, programs, C_OUT: tl.constexpr,
-                               BLOCK_P: tl.constexpr, BLOCK_O: tl.constexpr):
-    """Mean and biased variance from those of parts, around the mean of the first: around zero they would cancel."""
-    offs_o = tl.program_id(0) * BLOCK_O + tl.arange(0, BLOCK_O)
-    offs_p = tl.arange(0, BLOCK_P)
-    mask_o = offs_o < C_OUT
-    pivot = tl.load(mean_ptr + offs_o, mask=mask_o, other=0.0)
-    acc_count = tl.zeros((BLOCK_P,), tl.float32)
-    acc = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
-    acc_square = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
-    for first in range(0, programs, BLOCK_P):
-        mask_p = first + offs_p < programs
-        mask = mask_p[:, None] & mask_o[None, :]
-        offs = (first + offs_p)[:, None] * C_OUT + offs_o[None, :]
-        count = tl.load(count_ptr + first + offs_p, mask=mask_p, other=0.0)
-        distance = tl.load(mean_ptr + offs, mask=mask, other=0.0) - pivot[None, :]  # of no weight where masked
-        acc_count += count
-        acc += count[:, None] * distance
-        acc_square += tl.load(m2_ptr + offs, mask=mask, other=0.0) + count[:, None] * distance * distance
-    n = tl.sum(acc_count, 0)
-    shift = tl.sum(acc, 0) / n
-    tl.store(out_mean_ptr + offs_o, pivot + shift, mask=mask_o)
-    tl.store(out_var_ptr + offs_o, tl.maximum(tl.sum(acc_square, 0) / n - shift * shift, 0.0), mask=mask_o)
-
-
-@jit
 def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_ptr, T, H, W, T_out, H_out, W_out,
                                          frames, pieces, tiles, parts,
                                          stride_xn, stride_xt, stride_xh, stride_xw,
@@ -192,21 +168,20 @@ def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_
                                          VEC: tl.constexpr, VEC_Y: tl.constexpr, PAD_SPACE: tl.constexpr,
                                          PAD_TIME: tl.constexpr, NORM: tl.constexpr, WORDS: tl.constexpr,
                                          PRECISION: tl.constexpr):
-    """dy v^T and the sum of dy over every num_programs-th part of the work: a tile of a sample for `frames` frames."""
+    """dy v^T and the sum of dy over every num_programs-th part of the work: a tile of a sample for `frames` frames.
+    Grid: programs, blocks of outputs."""
     stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
     stride_yn, stride_yt, stride_yh, stride_yw = _strides(stride_yn, stride_yt, stride_yh, stride_yw, VEC_Y, False)
     x_ptr = _words(x_ptr, WORDS)
-    offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
+    offs_o, offs_c = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
     pixel = tl.arange(0, 2 * BLOCK_H * BLOCK_W)
-    tiles_w = tl.cdiv(W_out, 2 * BLOCK_W)
 
     dp = tl.zeros((BLOCK_O, BLOCK_C), tl.float32)
     db = tl.zeros((2 * BLOCK_H * BLOCK_W, BLOCK_O), tl.float32)
     for part in range(tl.program_id(0), parts, tl.num_programs(0)):
         tile, piece, sample = part % tiles, part // tiles % pieces, part // tiles // pieces
-        offs_h, offs_w = _tile(tile, W_out, BLOCK_H, BLOCK_W)
-        pixel_h = tile // tiles_w * BLOCK_H + pixel // (2 * BLOCK_W)
-        pixel_w = tile % tiles_w * (2 * BLOCK_W) + pixel % (2 * BLOCK_W)
+        top, left = _tile(tile, W_out, BLOCK_H, BLOCK_W)
+        pixel_h, pixel_w = top + pixel // (2 * BLOCK_W), left + pixel % (2 * BLOCK_W)
         offs_y = (pixel_h * stride_yh + pixel_w * stride_yw)[:, None] + (offs_o * stride_yo)[None, :]
         mask_y = ((pixel_h < H_out) & (pixel_w < W_out))[:, None] & (offs_o < C_OUT)[None, :]
         start = piece * frames
@@ -216,7 +191,7 @@ def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_
         later_even = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
         later_odd = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
         for position in range(start, end + 2):
-            even, odd, frame = _spatial_part(x_ptr + sample * stride_xn, filters_ptr, position, offs_h, offs_w, C, T, H,
+            even, odd, frame = _spatial_part(x_ptr + sample * stride_xn, filters_ptr, position, top, left, C, T, H,
                                              W, stride_xt, stride_xh, stride_xw, C, BLOCK_C, BLOCK_H, BLOCK_W,
                                              PAD_SPACE, PAD_TIME, False, NORM, WORDS)
             before, middle, behind = _temporal_taps(filters_ptr, frame, T, BLOCK_C, PAD_TIME, False)
@@ -231,9 +206,9 @@ def _separable_conv_bwd_pointwise_kernel(x_ptr, dy_ptr, filters_ptr, dp_ptr, db_
             later_even = behind * even
             later_odd = behind * odd
 
+    tl.store(db_ptr + tl.program_id(0) * C_OUT + offs_o, tl.sum(db, 0), mask=offs_o < C_OUT)
     dp_ptr += tl.program_id(0) * (C_OUT * C)
     tl.store(dp_ptr + offs_o[:, None] * C + offs_c[None, :], dp, mask=(offs_o < C_OUT)[:, None] & (offs_c < C)[None, :])
-    tl.store(db_ptr + tl.program_id(0) * C_OUT + offs_o, tl.sum(db, 0), mask=offs_o < C_OUT)
 
 
 class ConvConfig(NamedTuple):
@@ -248,14 +223,14 @@ class ConvConfig(NamedTuple):
 MAX_CHANNELS = 128  # one program holds all of a pixel's channels
 
 
-def conv_config(channels: int, out_channels: int, dtype: torch.dtype) -> ConvConfig:
+def conv_config(channels: int, out_channels: int, dtype: torch.dtype, arch: str) -> ConvConfig:
     """One pair of pixels and 16 bytes of channels per thread, as in the depthwise pair; a matrix product wants 16 rows,
     columns and channels at least: of those a thread takes four channels (with eight, three spill 176 bytes)."""
     block_c, block_o = (max(16, triton.next_power_of_2(size)) for size in (channels, out_channels))
     threads_per_pixel = max(4, block_c * dtype.itemsize // 16)
-    num_warps = 4 if threads_per_pixel < 8 else 8
-    block_h, block_w = TILE_OF_PAIRS[32 * num_warps // threads_per_pixel]
-    return ConvConfig(block_c, block_o, block_h, block_w, num_warps)
+    threads = 128 if threads_per_pixel < 8 else 256
+    tile = TILE_OF_PAIRS[threads // threads_per_pixel]
+    return ConvConfig(block_c, block_o, *tile, threads // warp_size(arch))
 
 
 def precision(dtype: torch.dtype, arch: str) -> str:
@@ -281,7 +256,7 @@ def _problem(x: Tensor, y: Tensor, spatial: Tensor, temporal: Tensor, pad_space:
     check_frame_size(x)
     check_frame_size(y)
     n, out_channels, t, h, w = y.shape
-    config = conv_config(x.shape[1], out_channels, x.dtype)
+    config = conv_config(x.shape[1], out_channels, x.dtype, arch_of(x))
     tiles = triton.cdiv(h, config.block_h) * triton.cdiv(w, 2 * config.block_w)
     frames = frames_per_program(t, tiles * n, arch_of(x))
     vec = vector_size(x)
@@ -311,37 +286,47 @@ def launch_fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, 
     y = _empty_output(x, pointwise, pad_space, pad_time)
     n, out_channels = y.shape[:2]
     mean = var = None
-    parts: tuple[Tensor | None, ...] = (None,) * 3
+    parts: list[Tensor] = []
     with on_device_of(x):
         problem = _problem(x, y, spatial, temporal, pad_space, pad_time, norm)
         programs = problem.tiles * problem.pieces * n
         if statistics:
-            parts = tuple(y.new_empty(shape, dtype=torch.float32)
-                          for shape in ((programs,), (programs, out_channels), (programs, out_channels)))
+            parts = [y.new_empty(shape, dtype=torch.float32)
+                     for shape in ((1, programs), (1, programs, out_channels), (1, programs, out_channels))]
         _separable_conv_fwd_kernel[(problem.tiles, problem.pieces, n)](
-            problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y, *parts,
+            problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y,
+            *(parts or (None,) * 3),
             *x.shape[2:], *y.shape[2:], problem.frames, *strides(problem.x), *y.stride(), **problem.arguments,
             HAS_BIAS=bias is not None, STATISTICS=statistics)
-        if statistics:
-            mean, var = (y.new_empty((out_channels,), dtype=torch.float32) for _ in range(2))
-            _combine_statistics_kernel[(triton.cdiv(out_channels, 8),)](  # a row of 8 channels is one 32-byte sector
-                *parts, mean, var, programs, C_OUT=out_channels, BLOCK_P=64, BLOCK_O=8, num_warps=4)
+    if statistics:
+        mean, var = (t[0] for t in combine_statistics(*parts, impl="triton"))
     return y, mean, var
 
 
 def launch_bwd_pointwise(x: Tensor, dy: Tensor, spatial: Tensor, temporal: Tensor, pad_space: PadMode,
                          pad_time: PadMode, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
+    """In float32 through memory: v, then one matrix product. With v as an operand of three tf32 products the kernel
+    spills 0.7 to 3 KB (32 to 128 channels, sm_80; 32 channels, sm_90)."""
+    if x.dtype == torch.float32:
+        v = launch_fwd_pair(x, spatial, temporal, pad_space, pad_time, norm)
+        rows, dy_rows = (t.movedim(1, -1).reshape(-1, t.shape[1]) for t in (v, dy))
+        with torch.autocast(x.device.type, enabled=False):
+            return dy_rows.T @ rows, dy_rows.sum(0)
     with on_device_of(x):
         problem = _problem(x, dy, spatial, temporal, pad_space, pad_time, norm)
         n, out_channels = dy.shape[:2]
         parts = problem.tiles * problem.pieces * n
+        # Sums of 128 x 128 spill 80 bytes on sm_80, 8 on sm_100, 16 with the norm on sm_90, where else halves do (8).
+        whole = arch_of(x) == "sm_90" and norm is None
+        block_o = problem.config.block_o if whole else min(64, problem.config.block_o)
+        blocks = triton.cdiv(out_channels, block_o)
         # As many programs as run at once: each adds a matrix to what the sum below reads.
-        programs = min(parts, 2 * multiprocessors(arch_of(x)))
+        programs = min(parts, 2 * multiprocessors(arch_of(x)) // blocks)
         dp = x.new_empty((programs, out_channels, x.shape[1]), dtype=torch.float32)
         db = x.new_empty((programs, out_channels), dtype=torch.float32)
-        _separable_conv_bwd_pointwise_kernel[(programs,)](
+        _separable_conv_bwd_pointwise_kernel[(programs, blocks)](
             problem.x, dy, problem.filters, dp, db, *x.shape[2:], *dy.shape[2:], problem.frames, problem.pieces,
-            problem.tiles, parts, *strides(problem.x), *dy.stride(), **problem.arguments)
+            problem.tiles, parts, *strides(problem.x), *dy.stride(), **problem.arguments | {"BLOCK_O": block_o})
     return dp.sum(0), db.sum(0)
 
 
@@ -360,7 +345,8 @@ def _bwd_pointwise_fake(x, dy, spatial, temporal, pad_space, pad_time):
 
 def pointwise_adjoint(dy: Tensor, pointwise: Tensor) -> Tensor:
     """dv [N, C, T, H, W], channels innermost, from dy: one matrix product over all pixels."""
-    return (dy.movedim(1, -1) @ pointwise.to(dy.dtype)).movedim(-1, 1)
+    with torch.autocast(dy.device.type, enabled=False):
+        return (dy.movedim(1, -1) @ pointwise.to(dy.dtype)).movedim(-1, 1)
 
 
 class SeparableConvFunction(torch.autograd.Function):
@@ -472,10 +458,9 @@ class NormActSeparableConvBwdFunction(torch.autograd.Function):
         before, pads = (x, mean, var, gamma, beta), (pad_space, pad_time)
         dv = pointwise_adjoint(dy, pointwise)
         da = depthwise_pair_bwd_input(dv, spatial, temporal, *pads)
-        da_rows, x_rows = (t.movedim(1, -1).reshape(1, -1, x.shape[1]) for t in (da, x))
-        dx, dgamma, dbeta = _norm_backward(da_rows, x_rows, mean.view(1, 1, -1), var.view(1, 1, -1), gamma, beta)
-        dx = dx.view(x.shape[0], *x.shape[2:], x.shape[1]).movedim(-1, 1)
-        if not weight_gradients_wanted():
+        weights = weight_gradients_wanted()
+        dx, dgamma, dbeta = batch_norm_act_bwd(da, x, mean[None], var[None], gamma, beta, False, weights, "triton")
+        if not weights:
             return dx, *(None,) * 8
         ds, dt = norm_act_depthwise_pair_bwd_weight(*before, dv, spatial, temporal, *pads)
         dp, db = norm_act_separable_conv_bwd_pointwise(*before, dy, spatial, temporal, *pads)
