@@ -176,8 +176,9 @@ def worse(row: Row, before: Row) -> list[str]:
     found = []
     for name, factor in (("instructions_per_element", MOST_INSTRUCTIONS), ("moved", MOST_BYTES),
                          ("requested", MOST_BYTES)):
-        if name in row and row[name] > factor * before[name]:
-            found.append(f"{name}: {row[name]}, committed {before[name]}, allowed {factor} times that")
+        now, then = row.get(name), before.get(name)
+        if now is not None and then is not None and now > factor * then:  # what has no figure is among the faults
+            found.append(f"{name}: {now}, committed {then}, allowed {factor} times that")
     if row.get("occupancy", 1.0) < before.get("occupancy", 0.0):
         found.append(f"occupancy: {row['occupancy']}, committed {before['occupancy']}")
     if row.get("launches", 0) > before.get("launches", 0):

@@ -186,3 +186,8 @@ def test_loops_are_read_from_control_flow() -> None:
 """
     code = read_code(amd, "gfx942")
     assert (code.instructions, len(code.loop), code.setup, code.stored_bits) == (5, 3, 2, 128)
+
+
+def test_a_figure_that_is_missing_is_compared_with_nothing() -> None:
+    assert worse({"instructions_per_element": None}, {"instructions_per_element": 1.0}) == []
+    assert worse({"instructions_per_element": 1.0}, {"instructions_per_element": None}) == []
