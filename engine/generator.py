@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ..kernels import PadMode, channels_last, upsample_add_noise, upsample_tanh_residual
+from ..kernels import (
+    PadMode,
+    PhiloxNoise,
+    channels_last,
+    scaled_noise,
+    upsample_add_noise,
+    upsample_tanh_residual,
+)
 from .config import TrainConfig
 from .layers import Conv, ConvKind, ConvNormAct
 from .pyramid import ScalePlan
@@ -59,19 +66,24 @@ def with_neighbours(x: Tensor) -> Tensor:
     return torch.cat((before, x, after), 1).movedim(2, 1).flatten(0, 1)
 
 
-def generate_scale(generator: Generator, coarser: Tensor | None, noise: Tensor | None, amplitude: float,
-                   size: tuple[int, int]) -> Tensor:
+def generate_scale(generator: Generator, coarser: Tensor | None, noise: Tensor | PhiloxNoise | None,
+                   amplitude: Tensor | float, shape: tuple[int, int, int]) -> Tensor:
     """x_n = up(x_{n-1}) + tanh(G_n(sigma_n z_n + up(x_{n-1}))), eq. 2; up(...) is zero at scale 0.
 
     Args:
-        coarser: x_{n-1} [N, 3, T, h, w], or None at scale 0.
-        noise: z_n, broadcastable to [N, 3, T, *size]; None for none (not at scale 0).
-        size: (height, width) of the result.
+        coarser: x_{n-1} [N, 3, T, h, w], or None at scale 0, where N is 1.
+        noise: z_n [N, 3, T, H, W], with 1 in place of N, 3 or T where all share one, or noise that is drawn where it
+            is used; None for none (not at scale 0).
+        amplitude: sigma_n, a number or one for each sample [N].
+        shape: (T, H, W) of the result.
 
     Returns:
-        [N, 3, T, *size]; float32, beyond [-1, 1] where a residual overshoots.
+        [N, 3, T, H, W]; float32, beyond [-1, 1] where a residual overshoots.
     """
+    size = shape[1:]
     if coarser is None:
         assert noise is not None, "scale 0 is made from noise alone"
-        return torch.tanh(generator((amplitude * noise).expand(-1, 3, -1, -1, -1)).float())
-    return upsample_tanh_residual(coarser, size, generator(upsample_add_noise(coarser, size, noise, amplitude)))
+        inputs = scaled_noise((1, 3, *shape), noise, amplitude)
+    else:
+        inputs = upsample_add_noise(coarser, size, noise, amplitude)
+    return upsample_tanh_residual(coarser, size, generator(inputs))

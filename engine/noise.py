@@ -5,35 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..kernels import upsample
+from ..kernels import PhiloxNoise, scaled_noise, upsample
 from .config import Noise
 from .pyramid import ScalePlan
-from .seeding import normal
+from .seeding import hashed
 
 
-def draw_noise(plan: ScalePlan, frames: int, size: tuple[int, int], form: Noise, seed: int, *place: str | int,
-               device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal noise [1, C, T or 1, H, W] of a scale; equal (seed, place) give equal noise.
+def noise_seed(seed: int, *place: str | int, device: torch.device | str = "cpu") -> Tensor:
+    """The int64 on `device` that all noise of one place derives from, e.g. `noise_seed(0, "sample", 3)`."""
+    return torch.full((), hashed(seed, "noise", *place), dtype=torch.int64, device=device)
 
-    "volume": at scale 0 one channel that the three colours share, at finer scales three; new in every frame at 3D
-    scales, one map for all frames at 2D ones (section 3.3.2). "split": at scale 0 one channel is a map for all frames,
-    two are new in every frame, so that what stays and what moves need not be told apart; finer scales have maps.
+
+def scale_noise(plan: ScalePlan, form: Noise, seed: Tensor) -> PhiloxNoise:
+    """Standard normal noise of a scale, for a clip of three channels and any size, length and number of samples.
+
+    "volume": new in every frame at 3D scales, one map for all frames at 2D ones (section 3.3.2); at scale 0 the three
+    colours share it. "split": at scale 0 one channel is a map for all frames and two are new in every frame, so that
+    what stays and what moves need not be told apart; finer scales have maps.
     """
-    def draw(channels: int, frames: int, name: str) -> Tensor:
-        return normal((1, channels, frames, *size), seed, *place, plan.index, name, device=device)
-
     if plan.index == 0:
-        if form == "volume":
-            return draw(1, frames, "volume")
-        return torch.cat((draw(1, 1, "map").expand(-1, -1, frames, -1, -1), draw(2, frames, "volume")), 1)
-    if plan.kind == "2D" or form == "split":
-        return draw(3, 1, "map")
-    return draw(3, frames, "volume")
+        return PhiloxNoise(seed=seed, gray=True) if form == "volume" else PhiloxNoise(seed=seed, maps=1)
+    maps = 3 if plan.kind == "2D" or form == "split" else 0
+    return PhiloxNoise(seed=seed, maps=maps, stream=plan.index)
 
 
-def draw_fixed_noise(plan: ScalePlan, num_frames: int, form: Noise, seed: int) -> Tensor:
-    """z* [1, 1 or 3, T, h, w] for the whole clip at scale 0, drawn once per run; the finer scales' z_opt is zero."""
-    return draw_noise(plan, num_frames, plan.size, form, seed, "z_fixed")
+def fixed_noise(plan: ScalePlan, num_frames: int, form: Noise, seed: int) -> Tensor:
+    """z* [1, 3, T, h, w] for the whole clip at scale 0, drawn once per run; the finer scales' z_opt is zero."""
+    return scaled_noise((1, 3, num_frames, *plan.size), scale_noise(plan, form, noise_seed(seed, "z_fixed")), 1.0)
 
 
 def noise_amplitude(coarser_reconstruction: Tensor, real: Tensor, gain: float) -> float:

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..kernels import upsample
+from ..kernels import PhiloxNoise, upsample
 from .clip import frames_from_tensor
 from .clip_writer import write_clip
-from .noise import draw_noise
+from .noise import noise_seed, scale_noise
 from .pyramid import ScalePlan
 from .runs import Run
 from .sampling import TrainedScale, run_scales
@@ -22,8 +22,10 @@ def write_preview(path: Path, stages: list[TrainedScale], reconstruction: Tensor
                   device: torch.device) -> None:
     """Write [reconstruction | sample | sample] of the last of `stages` as a GIF."""
     def sample(index: int) -> Tensor:
-        def noise(plan: ScalePlan, size: tuple[int, int]) -> Tensor:
-            return draw_noise(plan, run.num_frames, size, run.config.noise, run.config.seed, "preview", index)
+        seed = noise_seed(run.config.seed, "preview", index, device=device)
+
+        def noise(plan: ScalePlan) -> PhiloxNoise:
+            return scale_noise(plan, run.config.noise, seed)
         clip = run_scales(stages, None, noise, run.num_frames, (1.0, 1.0), device)
         assert clip is not None
         return clip

@@ -12,7 +12,7 @@ import torch
 
 from .clip import Clip, frames_from_tensor
 from .config import TrainConfig
-from .noise import draw_fixed_noise
+from .noise import fixed_noise
 from .pyramid import build_pyramid, fit_size, plan_scales
 from .runs import SCHEMA, Run
 from .storage import RunError, write_bytes, write_json, write_tensors
@@ -40,7 +40,7 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
     # config.json comes last: a folder that has it has everything.
     finest = build_pyramid(clip.to_tensor(), [(height, width)])[0]
     write_tensors(path / "clip.safetensors", {"frames": frames_from_tensor(finest)})
-    z_fixed = draw_fixed_noise(plans[0], len(clip.frame_ms), config.noise, config.seed)
+    z_fixed = fixed_noise(plans[0], len(clip.frame_ms), config.noise, config.seed)
     write_tensors(path / "z_fixed.safetensors", {"z_fixed": z_fixed})
     write_json(path / "config.json", {
         "schema": SCHEMA,

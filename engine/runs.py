@@ -2,7 +2,7 @@
 
     config.json               settings, the clip's digest and durations, the scales, versions
     clip.safetensors          the clip at the finest scale, uint8 [T, H, W, 3]
-    z_fixed.safetensors       z* [1, 1 or 3, T, h, w], the noise that reconstructs the clip
+    z_fixed.safetensors       z* [1, 3, T, h, w], the noise that reconstructs the clip
     stats.jsonl               a row per logged iteration: losses, seconds per phase, frames per second, peak memory
     scale_00/ ... scale_NN/   generator, image_critic, video_critic (.safetensors), scale.json, preview.gif
     state.safetensors         weights and optimizers in the middle of a scale; gone when the run is finished
@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..kernels import PhiloxNoise
 from .clip import Clip
 from .config import ConfigError, TrainConfig
 from .device import resolve_device
 from .generator import Generator
-from .noise import draw_noise
+from .noise import noise_seed, scale_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
 from .sampling import TrainedScale, device_of, reconstruct, run_scales
 from .storage import RunError, load_weights, read_json, read_tensors
@@ -77,9 +78,9 @@ class Run:
 
     @cached_property
     def z_fixed(self) -> Tensor:
-        """z* [1, 1 or 3, T, h, w]."""
+        """z* [1, 3, T, h, w]."""
         noise = read_tensors(self.path / "z_fixed.safetensors")[0].get("z_fixed")
-        expected = (1, 1 if self.config.noise == "volume" else 3, self.num_frames, *self.sizes[0])
+        expected = (1, 3, self.num_frames, *self.sizes[0])
         if noise is None or tuple(noise.shape) != expected:
             raise RunError(f"{self.path / 'z_fixed.safetensors'} does not hold z_fixed {expected}")
         return noise
@@ -129,13 +130,15 @@ class Run:
         if start_scale and frames != self.num_frames:
             raise ValueError(f"frames is {frames} with start_scale {start_scale}: the clip enters there, so expected "
                              f"its own {self.num_frames} frames")
-        scale = (height / trained[0], width / trained[1])
+        scale, torch_device = (height / trained[0], width / trained[1]), device_of(stages)
 
         def one(index: int) -> Tensor:
-            def noise(plan: ScalePlan, at: tuple[int, int]) -> Tensor:
-                return draw_noise(plan, frames, at, self.config.noise, seed, "sample", index)
+            drawn = noise_seed(seed, "sample", index, device=torch_device)
+
+            def noise(plan: ScalePlan) -> PhiloxNoise:
+                return scale_noise(plan, self.config.noise, drawn)
             coarser = self.real[start_scale - 1] if start_scale else None
-            clip = run_scales(stages[start_scale:], coarser, noise, frames, scale, device_of(stages))
+            clip = run_scales(stages[start_scale:], coarser, noise, frames, scale, torch_device)
             assert clip is not None
             return clip.clamp(-1, 1)
 

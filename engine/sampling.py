@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..kernels import PhiloxNoise
 from .generator import Generator, generate_scale
 from .pyramid import ScalePlan
 
-Noise = Callable[[ScalePlan, tuple[int, int]], Tensor | None]
-"""Gives the noise of a scale at a (height, width): a host tensor that broadcasts to [1, 3, T, H, W], or None."""
+ScaleNoise = Tensor | PhiloxNoise | None
+"""Noise of a scale: [1, 3, T, H, W] on the host, or drawn where it is used, or none."""
 
 CHUNK_FRAMES = 16
+NOISE_FRAMES = 4  # drawn noise begins at multiples of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +29,20 @@ class TrainedScale:
 
 
 @torch.no_grad()
-def run_scale(stage: TrainedScale, coarser: Tensor | None, noise: Tensor | None, frames: int, size: tuple[int, int],
+def run_scale(stage: TrainedScale, coarser: Tensor | None, noise: ScaleNoise, frames: int, size: tuple[int, int],
               device: torch.device, *, chunk_frames: int = CHUNK_FRAMES) -> Tensor:
     """One scale over a clip of any length: `chunk_frames` frames at a time, each chunk with the neighbours that the
     generator reaches, so that the result is that of the whole clip.
 
     Args:
         coarser: x_{n-1} [1, 3, T, h, w] on the host, None at scale 0.
-        noise: z_n [1, C, T or 1, *size] on the host, or None.
+        noise: z_n at `size`.
 
     Returns:
         x_n [1, 3, T, *size] on the host.
     """
-    def part(clip: Tensor | None, low: int, high: int) -> Tensor | None:
-        if clip is None:
-            return None
-        return (clip if clip.shape[2] == 1 < frames else clip[:, :, low:high]).to(device)
+    def part(clip: Tensor, low: int, high: int) -> Tensor:
+        return clip[:, :, low:high].to(device)
 
     if coarser is not None:
         coarser = coarser.expand(-1, -1, frames, -1, -1)  # a single frame stands for all
@@ -50,13 +50,17 @@ def run_scale(stage: TrainedScale, coarser: Tensor | None, noise: Tensor | None,
     chunks = []
     for start in range(0, frames, chunk_frames):
         end = min(start + chunk_frames, frames)
-        low, high = max(0, start - reach), min(frames, end + reach)
-        clip = generate_scale(stage.generator, part(coarser, low, high), part(noise, low, high), stage.noise_amp, size)
+        low, high = max(0, start - reach) // NOISE_FRAMES * NOISE_FRAMES, min(frames, end + reach)
+        coarser_part = None if coarser is None else part(coarser, low, high)
+        noise_part = replace(noise, first_frame=low) if isinstance(noise, PhiloxNoise) else \
+            None if noise is None else part(noise, low, high)
+        clip = generate_scale(stage.generator, coarser_part, noise_part, stage.noise_amp, (high - low, *size))
         chunks.append(clip[:, :, start - low:end - low].cpu())
     return torch.cat(chunks, 2)
 
 
-def run_scales(stages: Sequence[TrainedScale], coarser: Tensor | None, noise: Noise, frames: int,
+def run_scales(stages: Sequence[TrainedScale], coarser: Tensor | None, noise: Callable[[ScalePlan], ScaleNoise],
+               frames: int,
                scale: tuple[float, float], device: torch.device) -> Tensor | None:
     """All of `stages` in turn, coarsest first. `scale` multiplies the trained height and width.
 
@@ -65,7 +69,7 @@ def run_scales(stages: Sequence[TrainedScale], coarser: Tensor | None, noise: No
     """
     for stage in stages:
         size = scaled_size(stage.plan.size, scale)
-        coarser = run_scale(stage, coarser, noise(stage.plan, size), frames, size, device)
+        coarser = run_scale(stage, coarser, noise(stage.plan), frames, size, device)
     return coarser
 
 
@@ -76,7 +80,7 @@ def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int,
 
 def reconstruct(stages: list[TrainedScale], z_fixed: Tensor, device: torch.device) -> Tensor:
     """The clip from z_opt through `stages` (at least one): [1, 3, T, H, W] on the host."""
-    def noise(plan: ScalePlan, _size: tuple[int, int]) -> Tensor | None:
+    def noise(plan: ScalePlan) -> Tensor | None:
         return z_fixed if plan.index == 0 else None
     clip = run_scales(stages, None, noise, z_fixed.shape[2], (1.0, 1.0), device)
     assert clip is not None

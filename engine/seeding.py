@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 
+def hashed(seed: int, *place: str | int) -> int:
+    """A whole number in [0, 2^63) for one place."""
+    digest = hashlib.sha256(repr((seed, *place)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
 def random_source(seed: int, *place: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for one place, e.g. `random_source(seed, "noise", scale, step)`; equal places give equal numbers."""
-    digest = hashlib.sha256(repr((seed, *place)).encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-def normal(shape: tuple[int, ...], seed: int, *place: str | int, device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal numbers of `shape` for one place."""
-    return torch.randn(shape, generator=random_source(seed, *place, device=device), device=device)
+    return torch.Generator(device).manual_seed(hashed(seed, *place))
 
 
 def uniform(shape: tuple[int, ...], seed: int, *place: str | int, device: torch.device | str = "cpu") -> Tensor:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..kernels import upsample_add_noise, upsample_tanh_residual
+from ..kernels import scaled_noise, upsample_add_noise, upsample_tanh_residual
 from .config import TrainConfig
 from .critics import Critic, as_frames
 from .generator import Generator, generate_scale
 from .layers import set_checkpointing
 from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
-from .noise import draw_noise
+from .noise import noise_seed, scale_noise
 from .phases import PhaseClock
 from .pyramid import ScalePlan
 from .sampling import TrainedScale
@@ -29,7 +29,7 @@ class ScaleData:
 
     real: Tensor
     coarser_reconstruction: Tensor | None   # None at scale 0
-    z_fixed: Tensor                         # [1, 1 or 3, T, h, w] of scale 0
+    z_fixed: Tensor                         # [1, 3, T, h, w] of scale 0
     noise_amp: float
 
 
@@ -49,6 +49,7 @@ class ScaleTrainer:
                  device: torch.device) -> None:
         self.plan, self.config, self.coarser, self.data, self.device = plan, config, coarser, data, device
         self.clock = PhaseClock(device)
+        self.amplitudes = torch.tensor([data.noise_amp, 0.0], device=device)  # z_opt is zero above scale 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_source(config.seed, "weights", plan.index).initial_seed())
             self.generator = Generator(plan, config)
@@ -100,9 +101,10 @@ class ScaleTrainer:
 
     def draw(self, iteration: int, k: int) -> Batch:
         """A random window of consecutive frames, a random clip of the coarser scales, and noise."""
-        seed, scale, frames = self.config.seed, self.plan.index, self.plan.frames_per_step
-        place = ("train", scale, iteration, k)
-        first = integer(self.data.real.shape[2] - frames + 1, seed, "window", *place)
+        config, frames, size, sigma = self.config, self.plan.frames_per_step, self.plan.size, self.data.noise_amp
+        place = ("train", self.plan.index, iteration, k)
+        seed = noise_seed(config.seed, *place, device=self.device)
+        first = integer(self.data.real.shape[2] - frames + 1, config.seed, "window", *place)
 
         def window(clip: Tensor) -> Tensor:
             return clip[:, :, first:first + frames].to(self.device)
@@ -110,30 +112,22 @@ class ScaleTrainer:
         with torch.no_grad(), self.clock("coarser"):
             fake: Tensor | None = None
             for stage in self.coarser:
-                noise = self._noise(stage.plan, *place)
-                fake = generate_scale(stage.generator, fake, noise, stage.noise_amp, stage.plan.size)
-            noise = self._noise(self.plan, *place)
+                noise = scale_noise(stage.plan, config.noise, seed)
+                fake = generate_scale(stage.generator, fake, noise, stage.noise_amp, (frames, *stage.plan.size))
+            noise = scale_noise(self.plan, config.noise, seed)
             if fake is None:
-                inputs = torch.cat((noise, window(self.data.z_fixed))).expand(-1, 3, -1, -1, -1)
-                return Batch(real=window(self.data.real), coarser=None, inputs=inputs * self.data.noise_amp)
+                random = scaled_noise((1, 3, frames, *size), noise, sigma)
+                inputs = torch.cat((random, sigma * window(self.data.z_fixed)))
+                return Batch(real=window(self.data.real), coarser=None, inputs=inputs)
             assert self.data.coarser_reconstruction is not None
             coarser = torch.cat((fake, window(self.data.coarser_reconstruction)))
-            noise = torch.cat((noise, torch.zeros_like(noise)))  # z_opt is zero above scale 0
-            inputs = upsample_add_noise(coarser, self.plan.size, noise, self.data.noise_amp)
+            inputs = upsample_add_noise(coarser, size, noise, self.amplitudes)
             return Batch(real=window(self.data.real), coarser=coarser, inputs=inputs)
-
-    def _noise(self, plan: ScalePlan, *place: str | int) -> Tensor:
-        config = self.config
-        return draw_noise(plan, self.plan.frames_per_step, plan.size, config.noise, config.seed, *place,
-                          device=self.device)
 
     def generate(self, batch: Batch) -> Tensor:
         """The random clip and the reconstruction [2, 3, t, H, W], in one pass that normalises them together, as the
         running statistics of the frozen generator will."""
-        residual = self.generator(batch.inputs)
-        if batch.coarser is None:
-            return torch.tanh(residual.float())
-        return upsample_tanh_residual(batch.coarser, self.plan.size, residual)
+        return upsample_tanh_residual(batch.coarser, self.plan.size, self.generator(batch.inputs))
 
     def critic_step(self, real: Tensor, fake: Tensor, iteration: int, k: int) -> Losses:
         """Both critics, eq. 4: E[D(fake)] - E[D(real)] + lambda penalty."""

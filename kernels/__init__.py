@@ -3,21 +3,28 @@
 from .batch_norm_act import batch_norm_act, batch_norm_act_reference
 from .color_statistics import frame_color_statistics
 from .convolution import PadMode, channels_last, convolution, pad_clip, weight_gradients_disabled
+from .depthwise_pair import depthwise_pair3d, depthwise_pair3d_reference
 from .fusion import disable_fusion, enable_fusion
-from .resample import resize, upsample, upsample_add_noise, upsample_tanh_residual
-from .separable_conv3d import separable_conv3d, separable_conv3d_reference
+from .philox import PhiloxNoise
+from .resample import resize, scaled_noise, upsample, upsample_add_noise, upsample_tanh_residual
+from .separable_conv3d import norm_act_separable_conv3d, separable_conv3d, separable_conv3d_reference
 
 __all__ = [
     "PadMode",
+    "PhiloxNoise",
     "batch_norm_act",
     "batch_norm_act_reference",
     "channels_last",
     "convolution",
+    "depthwise_pair3d",
+    "depthwise_pair3d_reference",
     "disable_fusion",
     "enable_fusion",
     "frame_color_statistics",
+    "norm_act_separable_conv3d",
     "pad_clip",
     "resize",
+    "scaled_noise",
     "separable_conv3d",
     "separable_conv3d_reference",
     "upsample",

@@ -1,7 +1,7 @@
 """Standard normal noise as a function of where it is used: Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller.
 
     words = Philox(counter, key = seed)                     4 words of 32 bits, which give 4 normals
-    volume: counter (y W + x, t // 4, n C + c, stream)      normal t % 4
+    volume: counter (y W + x, t // 4, n C + c, stream)      normal t % 4, t counted in the longest clip
     map:    counter (y W + x, 2^32 - 1, n C/4 + c // 4, stream)      normal c % 4, C/4 rounded up
 
 for the noise at (n, c, t, y, x). No state and no order: a kernel draws a number in the register where it adds it, in
@@ -30,29 +30,41 @@ _MAP = -1
 
 @dataclass(frozen=True, kw_only=True)
 class PhiloxNoise:
-    """Noise for a clip [N, C, T, H, W] of which nothing but this is stored:
-    sqrt(shared) * one H x W map per sample and channel + sqrt(1 - shared) * an independent T x H x W volume.
+    """Noise for a clip [N, C, T, H, W] of which nothing but this is stored: a channel of a sample is a T x H x W volume of
+    independent numbers, or one H x W map that all its frames share.
 
     Raises:
-        ValueError: for a seed, a part or a stream that is none.
+        ValueError: for a seed, a number of maps, a stream or a first frame that is none.
     """
 
     seed: Tensor
     """One int64 on the device. In a CUDA graph: count it up inside the graph, and every replay draws anew."""
-    shared: float = 0.0
-    """The part of the variance that all frames share, 0 to 1."""
-    stream: int = 0
-    """0 to 2^31 - 1; noise of the same seed and another stream is independent."""
+    maps: int = 0
+    """How many channels, the first ones, are maps; of more than four channels all or none."""
     gray: bool = False
     """One channel that all channels share."""
+    stream: int = 0
+    """0 to 2^31 - 1; noise of the same seed and another stream is independent."""
+    first_frame: int = 0
+    """Where the clip begins in a longer one, whose noise it then has: a multiple of 4."""
 
     def __post_init__(self) -> None:
         if self.seed.dtype != torch.int64 or self.seed.numel() != 1:
             raise ValueError(f"PhiloxNoise: seed is {self.seed.dtype} {tuple(self.seed.shape)}, expected one int64")
-        if not 0 <= self.shared <= 1:
-            raise ValueError(f"PhiloxNoise: shared is {self.shared}, expected 0 to 1")
+        if self.maps < 0:
+            raise ValueError(f"PhiloxNoise: maps is {self.maps}, expected 0 or more")
         if not 0 <= self.stream < 2**31:
             raise ValueError(f"PhiloxNoise: stream is {self.stream}, expected 0 to 2^31 - 1")
+        if self.first_frame < 0 or self.first_frame % 4:
+            raise ValueError(f"PhiloxNoise: first_frame is {self.first_frame}, expected a multiple of 4")
+
+    def maps_of(self, channels: int) -> int:
+        """How many of a clip's `channels` are maps. Raises ValueError for a number that cannot be."""
+        drawn = 1 if self.gray else channels
+        if self.maps > drawn or (drawn > 4 and self.maps not in (0, drawn)):
+            raise ValueError(f"PhiloxNoise: maps is {self.maps} for {drawn} channels, expected "
+                             f"{'0 or all' if drawn > 4 else 'no more'}")
+        return self.maps
 
 
 # ---- torch -----------------------------------------------------------------------------------------------------------
@@ -63,20 +75,21 @@ def philox_normal(noise: PhiloxNoise, shape: Sequence[int]) -> Tensor:
     n, c, t, h, w = shape
     channels = 1 if noise.gray else c
 
-    def draw(samples: int, second: Tensor | int, lanes: int) -> Tensor:
-        """[samples, groups of `second`, 4 or fewer lanes, h w]"""
-        place = [_arange(h * w, noise.seed), second, _arange(samples, noise.seed).view(-1, 1, 1), noise.stream]
-        words = philox_words(noise.seed, *place)
+    def draw(second: Tensor | int, third: Tensor, lanes: int) -> Tensor:
+        """[number of `third`, number of `second`, 4 or fewer lanes, h w]"""
+        words = philox_words(noise.seed, _arange(h * w, noise.seed), second, third.reshape(-1, 1, 1), noise.stream)
         return torch.stack([*_box_muller(*words[:2]), *_box_muller(*words[2:])][:lanes], 2)
 
-    z = torch.zeros((), device=noise.seed.device)
-    if noise.shared < 1:
-        groups = _arange(-(-t // 4), noise.seed).view(-1, 1)
-        volume = draw(n * channels, groups, min(t, 4)).view(n, channels, -1, h * w)[:, :, :t]
-        z = volume if noise.shared == 0 else math.sqrt(1 - noise.shared) * volume
-    if noise.shared > 0:
-        maps = draw(n * -(-channels // 4), _MAP, min(channels, 4)).view(n, -1, 1, h * w)[:, :channels]
-        z = math.sqrt(noise.shared) * maps + z
+    maps, parts = noise.maps_of(c), []
+    if maps > 0:
+        drawn = draw(_MAP, _arange(n * -(-channels // 4), noise.seed), min(channels, 4)).view(n, -1, 1, h * w)
+        parts.append(drawn[:, :maps].expand(-1, -1, t, -1))
+    if maps < channels:
+        groups = _arange(-(-t // 4), noise.seed).view(-1, 1) + noise.first_frame // 4
+        planes = _arange(n * channels, noise.seed).view(n, channels)[:, maps:]
+        volume = draw(groups, planes, min(t, 4)).view(n, channels - maps, -1, h * w)
+        parts.append(volume[:, :, :t])
+    z = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
     return z.expand(n, c, t, h * w).reshape(n, c, t, h, w)
 
 

@@ -66,13 +66,14 @@ def _scaled(noise: Tensor | PhiloxNoise, amplitude: Tensor | float, shape: tuple
 
 class UpsampleAddNoiseFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, shape, mode, noise, seed, amplitudes, amplitude, shared, stream, gray):
+    def forward(ctx, x, shape, mode, noise, seed, amplitudes, amplitude, maps, gray, stream, first_frame):
         ctx.save_for_backward(noise, seed, amplitudes)
         ctx.x_like = None if x is None else (x.shape[3:], x.dtype)
         ctx.amplitude, ctx.mode, ctx.shape = amplitude, mode, shape
-        ctx.drawn = {"shared": shared, "stream": stream, "gray": gray}
+        ctx.drawn = {"maps": maps, "gray": gray, "stream": stream, "first_frame": first_frame}
         with below_autograd():
-            return _upsample_add_noise_op(x, shape, mode, noise, seed, amplitudes, amplitude, shared, stream, gray)
+            return _upsample_add_noise_op(x, shape, mode, noise, seed, amplitudes, amplitude, maps, gray, stream,
+                                          first_frame)
 
     @staticmethod
     def backward(ctx, dy):
@@ -90,7 +91,7 @@ class UpsampleAddNoiseFunction(torch.autograd.Function):
             z = philox_normal(PhiloxNoise(seed=seed, **ctx.drawn), ctx.shape) if noise is None else noise
             per_sample = (dy.float() * z).flatten(1).sum(1) * ctx.amplitude
             damplitudes = per_sample.sum_to_size(amplitudes.shape).to(amplitudes.dtype)
-        return dx, None, None, dnoise, None, damplitudes, None, None, None, None
+        return dx, None, None, dnoise, None, damplitudes, *(None,) * 5
 
 
 class UpsampleBwdFunction(torch.autograd.Function):
@@ -143,11 +144,11 @@ class TanhResidualBwdFunction(torch.autograd.Function):
         return scaled.to(dy.dtype), (-2 * scaled * dy * y).to(residual.dtype)
 
 
-_NO_NOISE = (None, None, None, 0.0, 0.0, 0, False)
+_NO_NOISE = (None, None, None, 0.0, 0, False, 0, 0)
 
 _upsample_add_noise_op = register_op(
     "upsample_add_noise(Tensor? x, SymInt[] shape, str mode, Tensor? noise, Tensor? seed, Tensor? amplitudes, "
-    "float amplitude, float shared, int stream, bool gray) -> Tensor",
+    "float amplitude, int maps, bool gray, int stream, int first_frame) -> Tensor",
     run_upsample_add_noise, empty_sum, UpsampleAddNoiseFunction)
 _upsample_bwd_op = register_op("upsample_bwd(Tensor dy, SymInt[] size, str mode) -> Tensor",
                                run_upsample_bwd, empty_resized, UpsampleBwdFunction)
@@ -245,11 +246,11 @@ def _resolve(impl: Impl, op: str, *given: object) -> str:
 
 
 def _noise_arguments(noise: Tensor | PhiloxNoise, amplitude: Tensor | float) -> tuple[Any, ...]:
-    """noise, seed, amplitudes, amplitude, shared, stream, gray"""
+    """noise, seed, amplitudes, amplitude, maps, gray, stream, first_frame"""
     given = (amplitude.reshape(-1), 1.0) if isinstance(amplitude, Tensor) else (None, float(amplitude))
     if isinstance(noise, PhiloxNoise):
-        return None, noise.seed, *given, noise.shared, noise.stream, noise.gray
-    return noise, None, *given, 0.0, 0, False
+        return None, noise.seed, *given, noise.maps, noise.gray, noise.stream, noise.first_frame
+    return noise, None, *given, *_NO_NOISE[4:]
 
 
 def _check(op: str, x: Tensor, size: tuple[int, int], mode: str) -> None:
@@ -262,7 +263,9 @@ def _check(op: str, x: Tensor, size: tuple[int, int], mode: str) -> None:
 
 def _check_noise(op: str, noise: Tensor | PhiloxNoise, amplitude: Tensor | float, shape: tuple[int, ...]) -> None:
     n, c, t, h, w = shape
-    if isinstance(noise, Tensor) and not (noise.dim() == 5 and noise.shape[0] in (1, n) and noise.shape[1] in (1, c)
+    if isinstance(noise, PhiloxNoise):
+        noise.maps_of(c)
+    elif not (noise.dim() == 5 and noise.shape[0] in (1, n) and noise.shape[1] in (1, c)
                                           and noise.shape[2] in (1, t) and noise.shape[3:] == (h, w)):
         raise ValueError(f"{op}: noise is {tuple(noise.shape)}, expected [{n}, {c}, {t}, {h}, {w}], "
                          "or 1 in place of the first three")

@@ -9,7 +9,6 @@ times as many cache lines: 56 of them per 128 pixels, which is as long as DRAM t
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -81,12 +80,12 @@ def _weighted_sum_in_a_loop(x_ptrs, h_weight_ptr, w_weight_ptr, offs_h, offs_w, 
 
 
 @jit
-def _volumes(seed, offs, n, first_c, stream, C: tl.constexpr, LANES: tl.constexpr):
-    """Four normals of each channel; LANES is 1 where there is one channel, or one for all."""
+def _volumes(seed, offs, group, n, first_c, stream, C: tl.constexpr, MAPS: tl.constexpr, LANES: tl.constexpr):
+    """Four normals of each channel behind the maps; LANES is 1 where there is one channel, or one for all."""
     volumes = ()
-    for lane in tl.static_range(LANES):
+    for lane in tl.static_range(MAPS, LANES):
         plane = n if LANES == 1 else n * C + first_c + lane
-        volumes = volumes + volume_normals(seed, offs, tl.program_id(1), plane, stream)
+        volumes = volumes + volume_normals(seed, offs, group, plane, stream)
     return volumes
 
 
@@ -95,11 +94,14 @@ def _upsample_add_noise_kernel(
         x_ptr, noise_ptr, seed_ptr, amplitudes_ptr, y_ptr, h_start_ptr, h_weight_ptr, w_start_ptr, w_weight_ptr,
         T, H, W, x_stride_n, x_stride_c, x_stride_t, x_stride_h, x_stride_w,
         z_stride_n, z_stride_c, z_stride_t, z_stride_h, z_stride_w, amplitudes_stride,
-        amplitude, map_gain, volume_gain, noise_stream,  # triton keeps the name `stream` for itself
-        C: tl.constexpr, TAPS_H: tl.constexpr, TAPS_W: tl.constexpr, HAS_MAP: tl.constexpr, HAS_VOLUME: tl.constexpr,
-        GRAY: tl.constexpr, FRAMES: tl.constexpr, BLOCK: tl.constexpr):
-    """y [N, C, T, H, W], contiguous. One Philox counter serves four frames: with a volume FRAMES is 4, or all."""
+        amplitude, first_group, noise_stream,  # triton keeps the name `stream` for itself
+        C: tl.constexpr, TAPS_H: tl.constexpr, TAPS_W: tl.constexpr, MAPS: tl.constexpr, GRAY: tl.constexpr,
+        FRAMES: tl.constexpr, BLOCK: tl.constexpr):
+    """y [N, C, T, H, W], contiguous. One Philox counter serves four frames: with a volume FRAMES is 4, or all.
+
+    MAPS: how many of a program's channels, the first ones, are maps."""
     LANES: tl.constexpr = C if C < 4 else 4
+    DRAWN: tl.constexpr = 1 if GRAY else LANES
     UNROLLED: tl.constexpr = TAPS_H * TAPS_W <= 36
     offs, offs_h, offs_w, mask, n, first_c, first_t = _pixels(H, W, C, FRAMES, BLOCK)
     plane = tl.cast(H * W, tl.int64)
@@ -116,17 +118,14 @@ def _upsample_add_noise_kernel(
     if amplitudes_ptr is not None:
         amplitude *= tl.load(amplitudes_ptr + n * amplitudes_stride).to(tl.float32)
     if seed_ptr is not None:
-        seed = tl.load(seed_ptr)
-    if HAS_MAP:
         maps = (tl.zeros([BLOCK], tl.float32),) * 4
-        map_gain *= amplitude
-        if map_gain != 0:
-            maps = map_normals(seed, offs, n if GRAY else tl.program_id(2), noise_stream)
-    if HAS_VOLUME:
-        volumes = (tl.zeros([BLOCK], tl.float32),) * (4 if GRAY else 4 * LANES)  # channel 0: frames 0 to 3, ...
-        volume_gain *= amplitude
-        if volume_gain != 0:
-            volumes = _volumes(seed, offs, n, first_c, noise_stream, C, 1 if GRAY else LANES)
+        volumes = (tl.zeros([BLOCK], tl.float32),) * (4 * (DRAWN - MAPS))  # channel MAPS: frames 0 to 3, ...
+        if amplitude != 0:
+            seed = tl.load(seed_ptr)
+            if MAPS > 0:
+                maps = map_normals(seed, offs, n if GRAY else tl.program_id(2), noise_stream)
+            if MAPS < DRAWN:
+                volumes = _volumes(seed, offs, first_group + tl.program_id(1), n, first_c, noise_stream, C, MAPS, DRAWN)
 
     for k in tl.static_range(FRAMES):
         y_plane = y_frame
@@ -146,10 +145,9 @@ def _upsample_add_noise_kernel(
             if noise_ptr is not None:
                 y += amplitude * tl.load(z_plane + offs_z).to(tl.float32)
                 z_plane += tl.where(first_c + lane + 1 < C, z_stride_c, 0)
-            if HAS_MAP:
-                y += map_gain * maps[0 if GRAY else lane]
-            if HAS_VOLUME:
-                y += volume_gain * volumes[k if GRAY else 4 * lane + k]
+            if seed_ptr is not None:
+                drawn: tl.constexpr = 0 if GRAY else lane
+                y += amplitude * (maps[drawn] if drawn < MAPS else volumes[4 * (drawn - MAPS) + k])
             tl.store(y_plane + offs, y.to(y_ptr.dtype.element_ty), mask=mask & (first_t + k < T) & (first_c + lane < C))
             y_plane += T * plane
         y_frame += plane
@@ -284,19 +282,18 @@ def _tables(x: Tensor | None, size: Sequence[int], mode: ResampleMode, *, transp
 
 
 def run_upsample_add_noise(x: Tensor | None, shape: Sequence[int], mode: ResampleMode, noise: Tensor | None,
-                           seed: Tensor | None, amplitudes: Tensor | None, amplitude: float, shared: float, stream: int,
-                           gray: bool) -> Tensor:
+                           seed: Tensor | None, amplitudes: Tensor | None, amplitude: float, maps: int, gray: bool,
+                           stream: int, first_frame: int) -> Tensor:
     y = empty_sum(x, shape, mode, noise, seed)
     _, c, t, h, w = shape
-    drawn, launch = seed is not None, launch_of(y, shape, noise_in_fours=seed is not None)
+    launch = launch_of(y, shape, noise_in_fours=seed is not None)
     with torch.cuda.device_of(y):
         _upsample_add_noise_kernel[launch.grid](
             x, noise, seed, amplitudes, y, T=t, H=h, W=w, **_tables(x, (h, w), mode),
             **_strides("x", x), **_strides("z", noise if noise is None else noise.expand(shape)),
             amplitudes_stride=0 if amplitudes is None or amplitudes.numel() == 1 else amplitudes.stride(0),
-            amplitude=amplitude, map_gain=math.sqrt(shared), volume_gain=math.sqrt(1 - shared),
-            noise_stream=stream, C=c,
-            HAS_MAP=drawn and shared > 0, HAS_VOLUME=drawn and shared < 1, GRAY=gray, **launch.options)
+            amplitude=amplitude, first_group=first_frame // 4, noise_stream=stream, C=c, MAPS=min(maps, 4), GRAY=gray,
+            **launch.options)
     return y
 
 
@@ -306,9 +303,8 @@ def run_upsample_bwd(dy: Tensor, size: Sequence[int], mode: ResampleMode) -> Ten
     with torch.cuda.device_of(dx):
         _upsample_add_noise_kernel[launch.grid](
             dy, None, None, None, dx, T=dx.shape[2], H=size[0], W=size[1], **_tables(dy, size, mode, transposed=True),
-            **_strides("x", dy), **_strides("z", None), amplitudes_stride=0, amplitude=0.0, map_gain=0.0,
-            volume_gain=0.0, noise_stream=0, C=dx.shape[1], HAS_MAP=False, HAS_VOLUME=False, GRAY=False,
-            **launch.options)
+            **_strides("x", dy), **_strides("z", None), amplitudes_stride=0, amplitude=0.0, first_group=0,
+            noise_stream=0, C=dx.shape[1], MAPS=0, GRAY=False, **launch.options)
     return dx
 
 

@@ -9,7 +9,9 @@ from sgif.engine import layers
 from sgif.engine.critics import Critic, as_frames
 from sgif.engine.layers import set_checkpointing
 from sgif.engine.losses import gradient_penalty
-from sgif.engine.seeding import normal, uniform
+from sgif.engine.seeding import uniform
+
+from .inputs import normal
 
 SHAPES = {2: (3, 3, 9, 11), 3: (2, 3, 4, 9, 11)}
 

@@ -9,7 +9,9 @@ from torch.nn.functional import batch_norm, leaky_relu
 
 from sgif.engine.critics import Critic
 from sgif.engine.losses import color_statistics_loss, gradient_penalty, psnr_db, reconstruction_loss
-from sgif.engine.seeding import normal, uniform
+from sgif.engine.seeding import uniform
+
+from .inputs import normal
 
 SHAPES = {2: (4, 3, 9, 11), 3: (2, 3, 4, 9, 11)}
 

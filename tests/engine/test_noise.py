@@ -4,71 +4,82 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sgif.engine.config import Noise
-from sgif.engine.noise import draw_fixed_noise, draw_noise, noise_amplitude
+from sgif.engine.noise import fixed_noise, noise_amplitude, noise_seed, scale_noise
 from sgif.engine.pyramid import ScalePlan
-from sgif.engine.seeding import integer, normal, uniform
+from sgif.engine.seeding import hashed, integer, uniform
+from sgif.kernels import scaled_noise
+
+from .inputs import normal
 
 Plan = Callable[..., ScalePlan]
 
 
-@pytest.mark.parametrize(("form", "index", "kind", "expected"), [
-    ("volume", 0, "3D", (1, 1, 5, 7, 9)), ("volume", 0, "2D", (1, 1, 5, 7, 9)), ("volume", 1, "3D", (1, 3, 5, 7, 9)),
-    ("volume", 6, "3D", (1, 3, 5, 7, 9)), ("volume", 1, "2D", (1, 3, 1, 7, 9)), ("volume", 6, "2D", (1, 3, 1, 7, 9)),
-    ("split", 0, "3D", (1, 3, 5, 7, 9)), ("split", 0, "2D", (1, 3, 5, 7, 9)), ("split", 1, "3D", (1, 3, 1, 7, 9)),
-    ("split", 1, "2D", (1, 3, 1, 7, 9))])
-def test_noise_shape(make_plan: Plan, form: Noise, index: int, kind: str, expected: tuple[int, ...]) -> None:
-    assert draw_noise(make_plan(index=index, kind=kind), 5, (7, 9), form, 0, "train", 3).shape == expected
+def draw(plan: ScalePlan, form: Noise, frames: int, size: tuple[int, int], seed: int, *place: str | int) -> Tensor:
+    return scaled_noise((1, 3, frames, *size), scale_noise(plan, form, noise_seed(seed, *place)), 1.0)
 
 
-@pytest.mark.parametrize(("form", "channels"), [("volume", 1), ("split", 3)])
-def test_fixed_noise_covers_the_whole_clip(make_plan: Plan, form: Noise, channels: int) -> None:
+@pytest.mark.parametrize(("form", "index", "kind", "maps", "gray"), [
+    ("volume", 0, "3D", 0, True), ("volume", 0, "2D", 0, True), ("volume", 1, "3D", 0, False),
+    ("volume", 6, "3D", 0, False), ("volume", 1, "2D", 3, False), ("volume", 6, "2D", 3, False),
+    ("split", 0, "3D", 1, False), ("split", 0, "2D", 1, False), ("split", 1, "3D", 3, False),
+    ("split", 1, "2D", 3, False)])
+def test_which_channels_are_maps(make_plan: Plan, form: Noise, index: int, kind: str, maps: int, gray: bool) -> None:
+    z = draw(make_plan(index=index, kind=kind), form, 5, (7, 9), 0, "train", 3)[0]
+    still = [bool((channel == channel[:1]).all()) for channel in z]
+    assert still == [channel < maps for channel in range(3)]
+    assert bool((z == z[:1]).all()) == gray
+
+
+@pytest.mark.parametrize("form", ["volume", "split"])
+def test_fixed_noise_covers_the_whole_clip(make_plan: Plan, form: Noise) -> None:
     plan = make_plan(index=0)
-    fixed = draw_fixed_noise(plan, 9, form, 0)
-    assert fixed.shape == (1, channels, 9, 9, 11)
-    assert torch.equal(fixed, draw_noise(plan, 9, plan.size, form, 0, "z_fixed"))
+    fixed = fixed_noise(plan, 9, form, 0)
+    assert fixed.shape == (1, 3, 9, 9, 11)
+    assert torch.equal(fixed, draw(plan, form, 9, plan.size, 0, "z_fixed"))
 
 
 def test_fixed_noise_derives_from_the_seed_alone(make_plan: Plan) -> None:
     plan = make_plan(index=0)
     torch.manual_seed(1)
-    first = draw_fixed_noise(plan, 4, "split", 7)
+    first = fixed_noise(plan, 4, "split", 7)
     torch.manual_seed(2)
-    assert torch.equal(first, draw_fixed_noise(plan, 4, "split", 7))
-    assert not torch.equal(first, draw_fixed_noise(plan, 4, "split", 8))
+    assert torch.equal(first, fixed_noise(plan, 4, "split", 7))
+    assert not torch.equal(first, fixed_noise(plan, 4, "split", 8))
 
 
 def test_equal_places_give_equal_noise(make_plan: Plan) -> None:
     plan = make_plan()
-    first = draw_noise(plan, 4, plan.size, "split", 7, "train", 1, 20, 0)
+    first = draw(plan, "split", 4, plan.size, 7, "train", 1, 20, 0)
     torch.rand(5)
-    assert torch.equal(first, draw_noise(plan, 4, plan.size, "split", 7, "train", 1, 20, 0))
+    assert torch.equal(first, draw(plan, "split", 4, plan.size, 7, "train", 1, 20, 0))
 
 
 @pytest.mark.parametrize("change", ["seed", "scale", "iteration", "step", "use"])
 def test_other_places_give_other_noise(make_plan: Plan, change: str) -> None:
-    def draw(seed: int = 7, scale: int = 1, iteration: int = 20, step: int = 0, use: str = "train") -> torch.Tensor:
-        return draw_noise(make_plan(index=scale), 4, (9, 11), "split", seed, use, 3, iteration, step)
-    other = draw(**{change: {"scale": 2, "use": "sample"}.get(change, 8)})  # type: ignore[arg-type]
-    difference = draw() - other
+    def at(seed: int = 7, scale: int = 1, iteration: int = 20, step: int = 0, use: str = "train") -> Tensor:
+        return draw(make_plan(index=scale), "volume", 4, (9, 11), seed, use, 3, iteration, step)
+    other = at(**{change: {"scale": 2, "use": "sample"}.get(change, 8)})  # type: ignore[arg-type]
+    difference = at() - other
     assert (difference != 0).float().mean() > 0.99
     assert difference.std() > 1.2  # sqrt 2 for independent draws
 
 
 def test_drawing_leaves_the_global_generator_alone(make_plan: Plan) -> None:
     before = torch.random.get_rng_state()
-    draw_noise(make_plan(), 4, (9, 11), "split", 7, "train")
-    draw_fixed_noise(make_plan(), 4, "split", 7)
+    draw(make_plan(), "split", 4, (9, 11), 7, "train")
+    fixed_noise(make_plan(), 4, "split", 7)
     uniform((3,), 7, "mix")
     integer(9, 7, "window")
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_noise_is_standard_normal_and_independent() -> None:
-    count = 200_000
-    draws = [normal((count,), 3, "train", iteration) for iteration in range(3)]
+def test_noise_is_standard_normal_and_independent(make_plan: Plan) -> None:
+    count = 4 * 3 * 120 * 140
+    draws = [draw(make_plan(), "volume", 4, (120, 140), 3, "train", iteration).flatten() for iteration in range(3)]
     for x in draws:
         assert abs(float(x.mean())) < 5 / count**0.5
         assert abs(float(x.std()) - 1) < 5 / (2 * count) ** 0.5
@@ -78,10 +89,10 @@ def test_noise_is_standard_normal_and_independent() -> None:
 
 
 @pytest.mark.parametrize(("form", "index", "shared"), [
-    ("volume", 0, [0]), ("volume", 1, [0, 0, 0]), ("split", 0, [1, 0, 0])])
+    ("volume", 0, [0, 0, 0]), ("volume", 1, [0, 0, 0]), ("split", 0, [1, 0, 0])])
 def test_only_the_first_channel_of_split_noise_is_common_to_all_frames(
         make_plan: Plan, form: Noise, index: int, shared: list[float]) -> None:
-    noise = draw_noise(make_plan(index=index), 3, (300, 300), form, 0, "train")[0]
+    noise = draw(make_plan(index=index), form, 3, (300, 300), 0, "train")[0]
     error = 5 * (2 / 300**2) ** 0.5
     for channel, expected in zip(noise, shared, strict=True):
         for a, b in ((0, 0), (0, 1), (1, 2)):
@@ -90,9 +101,15 @@ def test_only_the_first_channel_of_split_noise_is_common_to_all_frames(
 
 
 def test_channels_of_noise_are_independent(make_plan: Plan) -> None:
-    noise = draw_noise(make_plan(index=0), 1, (300, 300), "split", 0, "train")[0].flatten(1)
+    noise = draw(make_plan(index=0), "split", 1, (300, 300), 0, "train")[0].flatten(1)
     correlation = noise @ noise.T / noise.shape[1]
     assert torch.allclose(correlation, torch.eye(3), atol=5 * (2 / noise.shape[1]) ** 0.5)
+
+
+def test_places_hash_to_63_bits() -> None:
+    numbers = {hashed(seed, "train", scale) for seed in range(40) for scale in range(40)}
+    assert len(numbers) == 1600
+    assert 2**57 < max(numbers) - min(numbers) < 2**63
 
 
 def test_uniform_numbers_fill_the_unit_interval() -> None:

@@ -44,7 +44,7 @@ def test_a_begun_run_has_clip_noise_and_settings(begun: Run, clip: Clip, tiny_co
     assert begun.frame_ms == clip.frame_ms
     assert begun.source == clip.source
     assert torch.equal(begun.clip, clip.to_tensor())
-    assert begun.z_fixed.shape == (1, 1, 6, 8, 11)
+    assert begun.z_fixed.shape == (1, 3, 6, 8, 11)
     assert begun.scales_done == 0
     assert [real.shape[3:] for real in begun.real] == [(8, 11), (10, 13), (12, 16)]
 
@@ -223,7 +223,7 @@ def test_other_json_is_named(run_copy: Path, name: str, value: Any) -> None:
     ("name", "tensors"),
     [("clip.safetensors", {"frames": torch.zeros(6, 12, 15, 3, dtype=torch.uint8)}),
      ("clip.safetensors", {"frames": torch.zeros(6, 12, 16, 3)}), ("clip.safetensors", {"other": torch.zeros(1)}),
-     ("z_fixed.safetensors", {"z_fixed": torch.zeros(1, 1, 5, 8, 11)}), ("z_fixed.safetensors", {}),
+     ("z_fixed.safetensors", {"z_fixed": torch.zeros(1, 3, 5, 8, 11)}), ("z_fixed.safetensors", {}),
      ("scale_00/generator.safetensors", {"tail_bias": torch.zeros(3)})],
     ids=["clip size", "clip dtype", "no clip", "noise length", "no noise", "weights"])
 def test_other_tensors_are_named(run_copy: Path, name: str, tensors: dict[str, torch.Tensor]) -> None:

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from sgif.engine.generator import Generator, generate_scale
 from sgif.engine.losses import psnr_db
-from sgif.engine.noise import draw_noise
+from sgif.engine.noise import noise_seed, scale_noise
 from sgif.engine.pyramid import ScalePlan
 from sgif.engine.runs import Run, load_run
 from sgif.engine.sampling import TrainedScale, run_scale, run_scales, scaled_size
-from sgif.engine.seeding import normal
 from sgif.engine.storage import RunError
+from sgif.kernels import PhiloxNoise
+
+from .inputs import normal
 
 CPU = torch.device("cpu")
 SCALES, FRAMES, SIZE = 3, 6, (12, 16)
@@ -32,21 +34,23 @@ def run_copy(run: Run, tmp_path: Path) -> Run:
     return load_run(shutil.copytree(run.path, tmp_path / "run"))
 
 
-def noise_for(stage: TrainedScale, frames: int) -> Tensor:
-    return draw_noise(stage.plan, frames, stage.plan.size, 0.0, 0, "test")
+def noise_for(stage: TrainedScale, frames: int, form: Any) -> Tensor | PhiloxNoise:
+    return normal((1, 3, frames, *stage.plan.size), 0, "noise") if form == "given" else \
+        scale_noise(stage.plan, form, noise_seed(0, "test"))
 
 
 # ---- chunks ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["given", "volume", "split"])
 @pytest.mark.parametrize("frames", [1, 2, 13, 23])
 @pytest.mark.parametrize("scale", range(SCALES), ids=["3D-coarsest", "3D", "2D"])
-def test_chunks_make_the_whole_clip(run: Run, scale: int, frames: int) -> None:
+def test_chunks_make_the_whole_clip(run: Run, scale: int, frames: int, form: str) -> None:
     stage = run.stage(scale, CPU)
     coarser = None if scale == 0 else normal((1, 3, frames, *run.plans[scale - 1].size), 0, "coarser")
-    noise = noise_for(stage, frames)
+    noise = noise_for(stage, frames, form)
     with torch.no_grad():
-        whole = generate_scale(stage.generator, coarser, noise, stage.noise_amp, stage.plan.size)
+        whole = generate_scale(stage.generator, coarser, noise, stage.noise_amp, (frames, *stage.plan.size))
     assert whole.shape == (1, 3, frames, *stage.plan.size)
     for chunk_frames in (1, 2, 3, 5, 8, 16, 100):
         clip = run_scale(stage, coarser, noise, frames, stage.plan.size, CPU, chunk_frames=chunk_frames)
@@ -54,18 +58,19 @@ def test_chunks_make_the_whole_clip(run: Run, scale: int, frames: int) -> None:
 
 
 @pytest.mark.parametrize(("scale", "reach"), [(1, 5), (2, 1)], ids=["3D", "2D"])
-def test_a_chunk_takes_no_more_frames_than_it_needs(run: Run, scale: int, reach: int) -> None:
+def test_a_chunk_takes_what_it_reaches_and_begins_with_four_frames_of_noise(run: Run, scale: int, reach: int) -> None:
     stage, lengths = run.stage(scale, CPU), []
     stage.generator.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[2]))
     coarser = normal((1, 3, 40, *run.plans[scale - 1].size), 0, "coarser")
-    run_scale(stage, coarser, noise_for(stage, 40), 40, stage.plan.size, CPU, chunk_frames=8)
-    assert lengths == [8 + reach, *[8 + 2 * reach] * 3, 8 + reach]
+    run_scale(stage, coarser, noise_for(stage, 40, "volume"), 40, stage.plan.size, CPU, chunk_frames=8)
+    before = {5: 8, 1: 4}[reach]
+    assert lengths == [8 + reach, *[before + 8 + reach] * 3, before + 8]
 
 
 def test_a_single_coarser_frame_stands_for_all(run: Run) -> None:
     stage = run.stage(1, CPU)
     frame = normal((1, 3, 1, *run.plans[0].size), 0, "coarser")
-    noise = noise_for(stage, 9)
+    noise = noise_for(stage, 9, "volume")
     still = frame.expand(-1, -1, 9, -1, -1)
     torch.testing.assert_close(run_scale(stage, frame, noise, 9, stage.plan.size, CPU, chunk_frames=4),
                                run_scale(stage, still, noise, 9, stage.plan.size, CPU, chunk_frames=4))
@@ -108,8 +113,8 @@ def test_sample_runs_the_scales_in_turn(run: Run) -> None:
     clip = None
     with torch.no_grad():
         for stage in run.stages(CPU):
-            noise = draw_noise(stage.plan, FRAMES, stage.plan.size, run.config.noise, 5, "sample", 1)
-            clip = generate_scale(stage.generator, clip, noise, stage.noise_amp, stage.plan.size)
+            noise = scale_noise(stage.plan, run.config.noise, noise_seed(5, "sample", 1))
+            clip = generate_scale(stage.generator, clip, noise, stage.noise_amp, (FRAMES, *stage.plan.size))
     assert clip is not None
     torch.testing.assert_close(run.sample(1, seed=5, first=1), clip.clamp(-1, 1), rtol=1e-4, atol=1e-5)
 
@@ -132,8 +137,8 @@ def test_the_smallest_size_works_with_every_padding(run: Run, tiny_config: Any, 
 
 @pytest.mark.parametrize("start_scale", [1, 2])
 def test_start_scale_lets_the_clip_itself_enter(run: Run, start_scale: int) -> None:
-    def noise(plan: ScalePlan, size: tuple[int, int]) -> Tensor:
-        return draw_noise(plan, FRAMES, size, run.config.noise, 5, "sample", 0)
+    def noise(plan: ScalePlan) -> PhiloxNoise:
+        return scale_noise(plan, run.config.noise, noise_seed(5, "sample", 0))
     clip = run_scales(run.stages(CPU)[start_scale:], run.real[start_scale - 1], noise, FRAMES, (1.0, 1.0), CPU)
     assert clip is not None
     sample = run.sample(1, seed=5, start_scale=start_scale)
@@ -178,7 +183,7 @@ def test_reconstruction_goes_from_fixed_noise_and_no_other(run: Run) -> None:
     with torch.no_grad():
         for stage in run.stages(CPU):
             noise = run.z_fixed if stage.plan.index == 0 else None
-            clip = generate_scale(stage.generator, clip, noise, stage.noise_amp, stage.plan.size)
+            clip = generate_scale(stage.generator, clip, noise, stage.noise_amp, (FRAMES, *stage.plan.size))
     assert clip is not None
     torch.testing.assert_close(run.reconstruct(), clip.clamp(-1, 1), rtol=1e-4, atol=1e-5)
 

@@ -20,12 +20,15 @@ from .compare import DEVICE, label, random
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
 
 SHAPES = [(2, 3, 5, 4, 7), (1, 3, 1, 3, 5), (1, 1, 2, 1, 1), (1, 6, 4, 2, 3), (2, 4, 9, 1, 3)]
-KINDS: list[dict[str, Any]] = [{}, {"shared": 0.3}, {"shared": 1.0, "stream": 2},
-                               {"shared": 0.5, "gray": True, "stream": 16}]
+KINDS: list[dict[str, Any]] = [{}, {"maps": 1}, {"maps": None, "stream": 2}, {"gray": True, "first_frame": 8},
+                               {"maps": 1, "gray": True, "stream": 16}]
+"""What fits a shape is passed on: maps None stands for all channels."""
 EVERY_BIT = 2**63 - 1
 
 
-def noise(seed: int = 1234567890123456789, **kind: Any) -> PhiloxNoise:
+def noise(seed: int = 1234567890123456789, channels: int = 3, **kind: Any) -> PhiloxNoise:
+    if kind.get("maps", 0) is None:
+        kind["maps"] = channels
     return PhiloxNoise(seed=torch.tensor(seed, device=DEVICE), **kind)
 
 
@@ -64,8 +67,11 @@ def test_both_forms_give_the_same_words(seed: int) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=label)
 def test_both_forms_give_the_same_normals(shape: tuple[int, ...], kind: dict[str, Any]) -> None:
-    drawn = scaled_noise(shape, noise(**kind), 1.0, impl="triton")  # type: ignore[arg-type]
-    expected = philox_normal(noise(**kind), shape)
+    if shape[1] > 4 and kind == {"maps": 1}:
+        pytest.skip("of more than four channels all or none are maps")
+    description = noise(channels=shape[1], **kind)
+    drawn = scaled_noise(shape, description, 1.0, impl="triton")  # type: ignore[arg-type]
+    expected = philox_normal(description, shape)
     assert drawn.shape == expected.shape == shape
     # A few steps of float32 at 4; the polynomials err by 2e-7 relative to the radius.
     torch.testing.assert_close(drawn, expected, rtol=1e-6, atol=2e-6)
@@ -89,14 +95,14 @@ def test_noise_by_hand(impl: str) -> None:
     volume = scaled_noise((2, 3, 9, 5, 7), noise(stream=5), 1.0, impl=impl)  # type: ignore[arg-type]
     assert float(volume[n, c, t, y, x]) == pytest.approx(normals(*place)[t % 4], abs=1e-6)
     place = (y * 7 + x, 2**32 - 1, n, 5)
-    maps = scaled_noise((2, 3, 9, 5, 7), noise(shared=1.0, stream=5), 1.0, impl=impl)  # type: ignore[arg-type]
+    maps = scaled_noise((2, 3, 9, 5, 7), noise(maps=3, stream=5), 1.0, impl=impl)  # type: ignore[arg-type]
     assert float(maps[n, c, t, y, x]) == pytest.approx(normals(*place)[c], abs=1e-6)
 
 
 # ---- it depends on the place alone -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS[1:4:2], ids=str)
+@pytest.mark.parametrize("kind", KINDS[1:], ids=str)
 def test_tiles_do_not_matter(kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     x, size = random(1, 3, 5, 3, 4).to(DEVICE), (5, 7)
     planned = resample_triton.launch_of
@@ -112,19 +118,29 @@ def test_tiles_do_not_matter(kind: dict[str, Any], monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("impl", ["torch", "triton"])
-@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
-def test_a_longer_clip_and_a_larger_batch_begin_alike(shared: float, impl: str) -> None:
+@pytest.mark.parametrize("kind", KINDS[:3], ids=str)
+def test_a_longer_clip_and_a_larger_batch_begin_alike(kind: dict[str, Any], impl: str) -> None:
     def draw(n: int, t: int) -> Tensor:
-        return scaled_noise((n, 3, t, 3, 5), noise(shared=shared), 1.0, impl=impl)  # type: ignore[arg-type]
+        return scaled_noise((n, 3, t, 3, 5), noise(**kind), 1.0, impl=impl)  # type: ignore[arg-type]
     assert torch.equal(draw(2, 9)[:1, :, :3], draw(1, 3))
 
 
 @pytest.mark.parametrize("impl", ["torch", "triton"])
-@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("maps", [0, 1])
+def test_a_part_of_a_clip_has_its_noise(maps: int, gray: bool, impl: str) -> None:
+    def draw(first_frame: int, t: int) -> Tensor:
+        description = noise(maps=maps, gray=gray, first_frame=first_frame)
+        return scaled_noise((2, 3, t, 3, 5), description, 1.0, impl=impl)  # type: ignore[arg-type]
+    assert torch.equal(draw(0, 13)[:, :, 8:], draw(8, 5))
+
+
+@pytest.mark.parametrize("impl", ["torch", "triton"])
+@pytest.mark.parametrize("maps", [0, 1, 3])
 @pytest.mark.parametrize("change", ["seed", "high half of the seed", "stream"])
-def test_another_seed_or_stream_gives_other_noise(change: str, shared: float, impl: str) -> None:
+def test_another_seed_or_stream_gives_other_noise(change: str, maps: int, impl: str) -> None:
     def draw(seed: int = 1, stream: int = 1) -> Tensor:
-        return scaled_noise((1, 3, 4, 3, 5), noise(seed, shared=shared, stream=stream), 1.0, impl=impl)  # type: ignore[arg-type]
+        return scaled_noise((1, 3, 4, 3, 5), noise(seed, maps=maps, stream=stream), 1.0, impl=impl)  # type: ignore[arg-type]
     other = {"seed": draw(seed=2), "high half of the seed": draw(seed=1 + 2**32), "stream": draw(stream=2)}[change]
     assert torch.equal(draw(), draw())
     assert bool((draw() != other).all())
@@ -132,7 +148,7 @@ def test_another_seed_or_stream_gives_other_noise(change: str, shared: float, im
 
 def test_drawing_leaves_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
-    philox_normal(noise(shared=0.5), (1, 3, 2, 4, 5))
+    philox_normal(noise(maps=1), (1, 3, 2, 4, 5))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -191,13 +207,15 @@ def test_seeds_and_streams_are_independent(change: dict[str, int]) -> None:
     assert abs(float((a * b).mean())) < 5 / a.numel() ** 0.5
 
 
-@pytest.mark.parametrize("gray", [False, True])
-@pytest.mark.parametrize("shared", [0.0, 0.3, 1.0])
-def test_the_shared_part_of_the_variance_is_common_to_all_frames(shared: float, gray: bool) -> None:
-    z = philox_normal(noise(shared=shared, gray=gray), LARGE)
-    error = 5 * (2 / z[:, :1, 0].numel()) ** 0.5
-    for a, b in ((0, 0), (0, 1), (1, 6)):
-        assert float((z[:, :, a] * z[:, :, b]).mean()) == pytest.approx(1.0 if a == b else shared, abs=error)
+@pytest.mark.parametrize(("maps", "gray"), [(0, False), (1, False), (2, False), (3, False), (0, True), (1, True)])
+def test_maps_are_common_to_all_frames_and_nothing_else_is(maps: int, gray: bool) -> None:
+    z = philox_normal(noise(maps=maps, gray=gray), LARGE)
+    error = 5 * (2 / z[:, 0, 0].numel()) ** 0.5
+    for channel in range(3):
+        is_map = maps == 1 if gray else channel < maps
+        for a, b in ((0, 0), (0, 1), (1, 6)):
+            assert float((z[:, channel, a] * z[:, channel, b]).mean()) == \
+                pytest.approx(float(a == b or is_map), abs=error)
     assert float((z[:, 0] * z[:, 1]).mean()) == pytest.approx(float(gray), abs=error)
     assert abs(float((z[0] * z[1]).mean())) < error
 
@@ -207,7 +225,17 @@ def test_the_shared_part_of_the_variance_is_common_to_all_frames(shared: float, 
 
 @pytest.mark.parametrize(("field", "value", "message"), [
     ("seed", torch.tensor(1, dtype=torch.int32), "expected one int64"), ("seed", torch.arange(2), "expected one int64"),
-    ("shared", 1.1, "expected 0 to 1"), ("stream", -1, "expected 0 to 2"), ("stream", 2**31, "expected 0 to 2")])
+    ("maps", -1, "expected 0 or more"), ("first_frame", 6, "expected a multiple of 4"),
+    ("first_frame", -4, "expected a multiple of 4"), ("stream", -1, "expected 0 to 2"), ("stream", 2**31, "expected 0 to 2")])
 def test_a_description_of_nothing_is_refused(field: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(noise(), **{field: value})
+
+
+@pytest.mark.parametrize(("kind", "channels", "message"), [
+    ({"maps": 2}, 1, "expected no more"), ({"maps": 2, "gray": True}, 3, "expected no more"),
+    ({"maps": 2}, 6, "expected 0 or all")])
+@pytest.mark.parametrize("impl", ["torch", "triton"])
+def test_maps_that_do_not_fit_the_clip_are_refused(kind: dict[str, Any], channels: int, message: str, impl: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        scaled_noise((1, channels, 2, 3, 4), noise(**kind), 1.0, impl=impl)
