@@ -139,7 +139,7 @@ def test_noise_amplitude_derives_from_the_coarser_reconstruction(tiny_run: Any) 
 @pytest.mark.usefixtures("no_preview")
 def test_training_learns_the_reconstruction(clip: Clip, tiny_config: MakeConfig, tmp_path: Path) -> None:
     events: list[Event] = []
-    config = tiny_config(min_size_px=12, iterations=30, width=8, lr=1e-2, log_every=1)  # one scale
+    config = tiny_config(min_size_px=12, iterations=60, width=8, lr=1e-2, log_every=1)  # one scale
     train(clip, tmp_path / "run", config, on_event=events.append)
     losses = [event.losses["G/rec"] for event in of(StepLogged, events)]
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3]), losses

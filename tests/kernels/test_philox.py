@@ -226,7 +226,8 @@ def test_maps_are_common_to_all_frames_and_nothing_else_is(maps: int, gray: bool
 @pytest.mark.parametrize(("field", "value", "message"), [
     ("seed", torch.tensor(1, dtype=torch.int32), "expected one int64"), ("seed", torch.arange(2), "expected one int64"),
     ("maps", -1, "expected 0 or more"), ("first_frame", 6, "expected a multiple of 4"),
-    ("first_frame", -4, "expected a multiple of 4"), ("stream", -1, "expected 0 to 2"), ("stream", 2**31, "expected 0 to 2")])
+    ("first_frame", -4, "expected a multiple of 4"), ("stream", -1, "expected 0 to 2"),
+    ("stream", 2**31, "expected 0 to 2")])
 def test_a_description_of_nothing_is_refused(field: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(noise(), **{field: value})
@@ -236,6 +237,7 @@ def test_a_description_of_nothing_is_refused(field: str, value: Any, message: st
     ({"maps": 2}, 1, "expected no more"), ({"maps": 2, "gray": True}, 3, "expected no more"),
     ({"maps": 2}, 6, "expected 0 or all")])
 @pytest.mark.parametrize("impl", ["torch", "triton"])
-def test_maps_that_do_not_fit_the_clip_are_refused(kind: dict[str, Any], channels: int, message: str, impl: Any) -> None:
+def test_maps_that_do_not_fit_the_clip_are_refused(kind: dict[str, Any], channels: int, message: str,
+                                                   impl: Any) -> None:
     with pytest.raises(ValueError, match=message):
         scaled_noise((1, channels, 2, 3, 4), noise(**kind), 1.0, impl=impl)
