@@ -30,8 +30,8 @@ _MAP = -1
 
 @dataclass(frozen=True, kw_only=True)
 class PhiloxNoise:
-    """Noise for a clip [N, C, T, H, W] of which nothing but this is stored: a channel of a sample is a T x H x W volume of
-    independent numbers, or one H x W map that all its frames share.
+    """Noise for a clip [N, C, T, H, W] of which nothing but this is stored: a channel of a sample is a T x H x W volume
+    of independent numbers, or one H x W map that all its frames share.
 
     Raises:
         ValueError: for a seed, a number of maps, a stream or a first frame that is none.

@@ -266,7 +266,7 @@ def _check_noise(op: str, noise: Tensor | PhiloxNoise, amplitude: Tensor | float
     if isinstance(noise, PhiloxNoise):
         noise.maps_of(c)
     elif not (noise.dim() == 5 and noise.shape[0] in (1, n) and noise.shape[1] in (1, c)
-                                          and noise.shape[2] in (1, t) and noise.shape[3:] == (h, w)):
+              and noise.shape[2] in (1, t) and noise.shape[3:] == (h, w)):
         raise ValueError(f"{op}: noise is {tuple(noise.shape)}, expected [{n}, {c}, {t}, {h}, {w}], "
                          "or 1 in place of the first three")
     if isinstance(amplitude, Tensor) and amplitude.shape not in ((), (1,), (n,)):
