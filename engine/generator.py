@@ -10,6 +10,7 @@ from ..kernels import (
     PadMode,
     PhiloxNoise,
     channels_last,
+    folds_norm_act,
     scaled_noise,
     upsample_add_noise,
     upsample_tanh_residual,
@@ -36,7 +37,7 @@ class Generator(nn.Module):
         self.pad_once = config.padding == "once"
         kind: ConvKind = config.separable if self.is_3d else "2d"
         space: PadMode = "none" if config.padding == "once" else config.padding
-        width = plan.channels
+        self.width = width = plan.channels
         inputs = [3 if self.is_3d else 9, width, width, width]
         self.blocks = nn.ModuleList(
             ConvNormAct(Conv(kind, c, width, pad_space=space, pad_time=PAD_TIME), width, track=True) for c in inputs)
@@ -53,10 +54,25 @@ class Generator(nn.Module):
         if self.pad_once:
             x = pad(x, (NUM_CONVS,) * 4 + (0, 0))
         x = channels_last(x if self.is_3d else with_neighbours(x))
+        if self.training and self.tail.kind == "depthwise" and folds_norm_act(x, self.width):
+            return self._forward_folded(x)
         for block in self.blocks:
             x = block(x)
         x = self.tail(x, None, self.tail_bias)
         return x if self.is_3d else x.view(n, t, 3, h, w).movedim(1, 2)
+
+
+    def _forward_folded(self, x: Tensor) -> Tensor:
+        """Training with every norm and activation applied as the next convolution loads its input: one tensor is stored
+        per convolution, which leaves nothing for checkpointing to save."""
+        blocks = [block for block in self.blocks if isinstance(block, ConvNormAct)]
+        first, *convs = (block.conv for block in blocks)
+        y, mean, var = first.with_statistics(x)
+        for block, conv in zip(blocks, (*convs, self.tail), strict=True):
+            block.follow(mean, var)
+            bias = self.tail_bias if conv is self.tail else None
+            y, mean, var = conv.of_normalised(y, mean, var, block.gamma, block.beta, bias)
+        return y
 
 
 def with_neighbours(x: Tensor) -> Tensor:

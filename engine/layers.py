@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 from torch.utils.checkpoint import checkpoint
 
-from ..kernels import PadMode, batch_norm_act, convolution, separable_conv3d
+from ..kernels import (
+    PadMode,
+    batch_norm_act,
+    convolution,
+    norm_act_separable_conv3d,
+    separable_conv3d,
+    separable_conv3d_statistics,
+)
 from ..kernels.batch_norm_act import EPS, SLOPE
 
 ConvKind = Literal["2d", "dense", "r2plus1d", "depthwise"]
@@ -57,6 +64,18 @@ class Conv(nn.Module):
         return convolution(x, scaled(self.weight), bias, pad_space=self.pad_space, pad_time=self.pad_time)
 
 
+    def with_statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The depthwise form's result, its mean and its biased variance [O]."""
+        return separable_conv3d_statistics(x, self.spatial, self.temporal, self.pointwise, pad_space=self.pad_space,
+                                           pad_time=self.pad_time)
+
+    def of_normalised(self, x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor,
+                      bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of LeakyReLU(BatchNorm(x)), which is never stored."""
+        return norm_act_separable_conv3d(x, mean, var, gamma, beta, self.spatial, self.temporal, self.pointwise, bias,
+                                         pad_space=self.pad_space, pad_time=self.pad_time)
+
+
 class ConvNormAct(nn.Module):
     """Conv, BatchNorm, LeakyReLU. Training: batch statistics, running ones updated once. Eval: running statistics,
     folded into the convolution."""
@@ -86,12 +105,15 @@ class ConvNormAct(nn.Module):
             y, mean, var = checkpoint(self._normalise, x, groups, use_reentrant=False, preserve_rng_state=False)
         else:
             y, mean, var = self._normalise(x, groups)
-        if self.track:
-            # Outside the recomputed part: checkpointing would update them twice (pytorch#96136).
-            with torch.no_grad():
-                self.running_mean.lerp_(mean.mean(0), self.momentum)
-                self.running_var.lerp_(var.mean(0), self.momentum)
+        if self.track:  # outside the recomputed part: checkpointing would update them twice (pytorch#96136)
+            self.follow(mean.mean(0), var.mean(0))
         return y
+
+    @torch.no_grad()
+    def follow(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards those of a batch [C]."""
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var, self.momentum)
 
     def _normalise(self, x: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         return batch_norm_act(self.conv(x), self.gamma, self.beta, groups=groups)

@@ -7,7 +7,13 @@ from .depthwise_pair import depthwise_pair3d, depthwise_pair3d_reference
 from .fusion import disable_fusion, enable_fusion
 from .philox import PhiloxNoise
 from .resample import resize, scaled_noise, upsample, upsample_add_noise, upsample_tanh_residual
-from .separable_conv3d import norm_act_separable_conv3d, separable_conv3d, separable_conv3d_reference
+from .separable_conv3d import (
+    folds_norm_act,
+    norm_act_separable_conv3d,
+    separable_conv3d,
+    separable_conv3d_reference,
+    separable_conv3d_statistics,
+)
 
 __all__ = [
     "PadMode",
@@ -20,6 +26,7 @@ __all__ = [
     "depthwise_pair3d_reference",
     "disable_fusion",
     "enable_fusion",
+    "folds_norm_act",
     "frame_color_statistics",
     "norm_act_separable_conv3d",
     "pad_clip",
@@ -27,6 +34,7 @@ __all__ = [
     "scaled_noise",
     "separable_conv3d",
     "separable_conv3d_reference",
+    "separable_conv3d_statistics",
     "upsample",
     "upsample_add_noise",
     "upsample_tanh_residual",

@@ -24,7 +24,7 @@ again from x:
 
 `norm_act_separable_conv3d` is the generator's training block: BatchNorm + LeakyReLU of the block before, applied as x
 is loaded (nothing activated is ever stored), the convolution, and the mean and variance of its result for the block
-behind. Differentiable once.
+behind. Differentiable once. `separable_conv3d_statistics` begins such a chain.
 """
 
 from __future__ import annotations
@@ -338,6 +338,18 @@ def _fwd_fake(x, spatial, temporal, pointwise, bias, pad_space, pad_time):
     return _empty_output(x, pointwise, pad_space, pad_time)
 
 
+def _stats_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    return launch_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time, statistics=True)
+
+
+def _stats_fwd_fake(x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+    return _with_empty_statistics(_empty_output(x, pointwise, pad_space, pad_time))
+
+
+def _with_empty_statistics(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return y, y.new_empty((y.shape[1],), dtype=torch.float32), y.new_empty((y.shape[1],), dtype=torch.float32)
+
+
 def _bwd_pointwise_fake(x, dy, spatial, temporal, pad_space, pad_time):
     return (x.new_empty((dy.shape[1], x.shape[1]), dtype=torch.float32),
             x.new_empty((dy.shape[1],), dtype=torch.float32))
@@ -375,6 +387,23 @@ class SeparableConvFunction(torch.autograd.Function):
         return dx, ds, dt, dp, db, None, None
 
 
+class SeparableConvStatsFunction(torch.autograd.Function):
+    """The same, and the mean and variance of y, which are not differentiable."""
+
+    @staticmethod
+    def forward(ctx, x, spatial, temporal, pointwise, bias, pad_space, pad_time):
+        ctx.save_for_backward(x, spatial, temporal, pointwise)
+        ctx.pads = pad_space, pad_time
+        with below_autograd():
+            y, *statistics = separable_conv_stats_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
+        ctx.mark_non_differentiable(*statistics)
+        return y, *statistics
+
+    @staticmethod
+    def backward(ctx, dy, _mean, _var):
+        return SeparableConvFunction.backward(ctx, dy)
+
+
 class SeparableConvBwdPointwiseFunction(torch.autograd.Function):
     """dpointwise and dbias are linear in what arrives at them, g and h: <dy, fwd(x; g, h)>."""
 
@@ -404,6 +433,10 @@ class SeparableConvBwdPointwiseFunction(torch.autograd.Function):
 separable_conv_fwd = register_op(
     "separable_conv_fwd(Tensor x, Tensor spatial, Tensor temporal, Tensor pointwise, Tensor? bias, str pad_space,"
     " str pad_time) -> Tensor", _fwd, _fwd_fake, SeparableConvFunction)
+separable_conv_stats_fwd = register_op(
+    "separable_conv_stats_fwd(Tensor x, Tensor spatial, Tensor temporal, Tensor pointwise, Tensor? bias,"
+    " str pad_space, str pad_time) -> (Tensor, Tensor, Tensor)", _stats_fwd, _stats_fwd_fake,
+    SeparableConvStatsFunction)
 separable_conv_bwd_pointwise = register_op(
     "separable_conv_bwd_pointwise(Tensor x, Tensor dy, Tensor spatial, Tensor temporal, str pad_space, str pad_time)"
     " -> (Tensor, Tensor)", launch_bwd_pointwise, _bwd_pointwise_fake, SeparableConvBwdPointwiseFunction)
@@ -414,8 +447,7 @@ def _norm_act_fwd(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias,
 
 
 def _norm_act_fwd_fake(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias, pad_space, pad_time):
-    y = _empty_output(x, pointwise, pad_space, pad_time)
-    return y, *(x.new_empty((pointwise.shape[0],), dtype=torch.float32) for _ in range(2))
+    return _with_empty_statistics(_empty_output(x, pointwise, pad_space, pad_time))
 
 
 def _norm_act_bwd_weight(x, mean, var, gamma, beta, dv, spatial, temporal, pad_space, pad_time):
@@ -524,6 +556,39 @@ def _takes_triton(impl: Impl, x: Tensor, pointwise: Tensor, op: str) -> bool:
     return False
 
 
+def folds_norm_act(x: Tensor, channels: int, impl: Impl = "auto") -> bool:
+    """Whether a chain of the two functions below pays: where Triton computes it, for `channels` at most 128. Plain
+    torch would take the statistics apart from the norm, and store what is activated all the same."""
+    return resolve_impl(impl, "norm_act_separable_conv3d", x) == "triton" and channels <= MAX_CHANNELS
+
+
+def separable_conv3d_statistics(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor,
+                                bias: Tensor | None = None, *, pad_space: PadMode = "zeros",
+                                pad_time: PadMode = "zeros", impl: Impl = "auto") -> tuple[Tensor, Tensor, Tensor]:
+    """`separable_conv3d` and the statistics of its result: where a chain of `norm_act_separable_conv3d` begins.
+
+    Returns:
+        y, its mean and its biased variance [O] as there. Differentiable any number of times in y.
+
+    Raises:
+        as `separable_conv3d`.
+    """
+    _check_shapes(x, spatial, temporal, pointwise, "separable_conv3d_statistics")
+    check_pad_modes(pad_space, pad_time, "separable_conv3d_statistics")
+    x = x.to(compute_dtype(x))
+    if _takes_triton(impl, x, pointwise, "separable_conv3d_statistics"):
+        check_reflection(x, pad_space, pad_time, "separable_conv3d_statistics")
+        return separable_conv_stats_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
+    return _with_statistics(separable_conv3d(x, spatial, temporal, pointwise, bias, pad_space=pad_space,
+                                             pad_time=pad_time, impl="torch"))
+
+
+def _with_statistics(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    wide = y.detach().to(torch.promote_types(y.dtype, torch.float32))
+    var, mean = torch.var_mean(wide, (0, 2, 3, 4), correction=0)
+    return y, mean, var
+
+
 def norm_act_separable_conv3d(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, spatial: Tensor,
                               temporal: Tensor, pointwise: Tensor, bias: Tensor | None = None, *,
                               pad_space: PadMode = "zeros", pad_time: PadMode = "zeros",
@@ -555,11 +620,8 @@ def norm_act_separable_conv3d(x: Tensor, mean: Tensor, var: Tensor, gamma: Tenso
         check_reflection(x, pad_space, pad_time, "norm_act_separable_conv3d")
         return norm_act_separable_conv_fwd(x, mean.float(), var.float(), gamma, beta, spatial, temporal, pointwise,
                                            bias, pad_space, pad_time)
-    y = separable_conv3d(batch_norm_act(x, gamma, beta)[0], spatial, temporal, pointwise, bias, pad_space=pad_space,
-                         pad_time=pad_time, impl="torch")
-    wide = y.detach().to(torch.promote_types(y.dtype, torch.float32))
-    var, mean = torch.var_mean(wide, (0, 2, 3, 4), correction=0)
-    return y, mean, var
+    return _with_statistics(separable_conv3d(batch_norm_act(x, gamma, beta)[0], spatial, temporal, pointwise, bias,
+                                             pad_space=pad_space, pad_time=pad_time, impl="torch"))
 
 
 def _check_shapes(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, op: str) -> None:

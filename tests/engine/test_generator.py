@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm, interpolate, leaky_relu, pad
 
+from sgif.engine import generator as generator_module
 from sgif.engine.config import CHOICES, TrainConfig
 from sgif.engine.generator import NUM_CONVS, Generator, generate_scale, with_neighbours
 from sgif.engine.layers import set_checkpointing
@@ -146,6 +147,35 @@ def test_folded_norms_equal_running_statistics_applied_apart(make_plan: Plan, ki
     y = generator.tail(y) + generator.tail_bias.view(-1, *[1] * (y.dim() - 2))
     y = y if kind == "3D" else y.unflatten(0, (2, 4)).movedim(1, 2)
     torch.testing.assert_close(generator(x), y, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("padding", PADDING)
+def test_norms_folded_into_the_next_convolution_change_nothing(make_plan: Plan, padding: str,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    x, states = normal((2, 3, 4, 9, 11), 0, "x").double(), []
+    for folds in (False, True):
+        monkeypatch.setattr(generator_module, "folds_norm_act", lambda *_, folds=folds: folds)
+        generator = make_generator(make_plan(), "depthwise", padding).double()
+        y = generator(x.requires_grad_())
+        names, leaves = zip(*generator.named_parameters(), strict=True)
+        gradients = torch.autograd.grad((y * normal(tuple(y.shape), 0, "dy")).sum(), (x, *leaves))
+        states.append({"y": y.detach(), **dict(zip(("dx", *names), gradients, strict=True)),
+                       **dict(generator.named_buffers())})
+    assert len(states[0]) == len({**states[0], **states[1]}) == 2 + len(names) + 8
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_only_training_of_separable_generators_is_folded(make_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    folded: list[str] = []
+    monkeypatch.setattr(generator_module, "folds_norm_act", lambda *_: True)
+    for kind, separable in FORMS:
+        generator = make_generator(make_plan(kind=kind), separable)
+        name = f"{kind} {separable}"
+        monkeypatch.setattr(generator, "_forward_folded", lambda x, name=name: folded.append(name) or x)
+        for training in (False, True):
+            generator.train(training)(normal((1, 3, 4, 9, 11), 0, "x"))
+    assert folded == ["3D depthwise"]
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -22,11 +22,14 @@ from sgif.kernels.depthwise_pair import (
     depthwise_pair_fwd,
     frames_per_program,
 )
+from sgif.kernels.dispatch import Impl
 from sgif.kernels.separable_conv3d import (
     norm_act_separable_conv3d,
     norm_act_separable_conv_fwd,
+    separable_conv3d_statistics,
     separable_conv_bwd_pointwise,
     separable_conv_fwd,
+    separable_conv_stats_fwd,
 )
 
 from ..tools.compiled_on_cpu import compiled_on_cpu, why_not
@@ -248,6 +251,31 @@ def test_training_block_matches_norm_activation_and_convolution(shape: Shape, pa
     assert_matches(block, block_gradients(apart), (x + 2, gamma, beta, *filters, dy), terms=27 * 4)
 
 
+@pytest.mark.parametrize("impl", ["triton", "torch"])
+def test_result_with_statistics_matches_the_convolution(impl: Impl) -> None:
+    x, *filters, dy = inputs((2, 4, 3, 3, 5), 3, pad_space="reflect", pad_time="replicate")
+    pads: dict[str, PadMode] = {"pad_space": "reflect", "pad_time": "replicate"}
+
+    def apart(*arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y = separable_conv3d_reference(*arguments, **pads)
+        var, mean = torch.var_mean(y.detach(), (0, 2, 3, 4), correction=0)
+        return y, mean, var
+
+    def gradients(function: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> Calculation:
+        def calculation(*given: Tensor) -> Results:
+            *leaves, dy = (leaf(t) for t in given)
+            y, mean, var = function(*leaves)
+            assert not mean.requires_grad
+            assert not var.requires_grad
+            found = torch.autograd.grad(y, leaves, dy)
+            named = dict(zip(("dx", "ds", "dt", "dp", "db"), found, strict=True))
+            return {"y": y.detach(), "mean": mean, "var": var, **named}
+        return calculation
+
+    assert_matches(gradients(lambda *a: separable_conv3d_statistics(*a, **pads, impl=impl)), gradients(apart),
+                   (x, *filters, dy), terms=27 * 4)
+
+
 def test_variance_of_a_large_mean_survives() -> None:
     """Single precision squares of 1000 would leave nothing of a variance of one."""
     x, spatial, temporal, pointwise, bias, _ = inputs((1, 4, 3, 3, 5), 4)
@@ -284,6 +312,7 @@ def registered_ops() -> Iterator[tuple[str, Callable[..., object], Callable[[Ten
     yield "bwd_input", depthwise_pair_bwd_input, lambda x, _: (x, s, t, *pads)
     yield "bwd_weight", depthwise_pair_bwd_weight, lambda x, dy: (x, dy, s, t, *pads)
     yield "conv_fwd", separable_conv_fwd, lambda x, _: (x, s, t, p, None, *pads)
+    yield "conv_stats_fwd", separable_conv_stats_fwd, lambda x, _: (x, s, t, p, None, *pads)
     yield "conv_bwd_pointwise", separable_conv_bwd_pointwise, lambda x, dy: (x, dy, s, t, *pads)
     yield "norm_fwd", norm_act_separable_conv_fwd, lambda x, _: (x, one, one, one, one, s, t, p, None, *pads)
 
