@@ -54,6 +54,8 @@ class TrainConfig:
                                "input", group="model")
     noise: Noise = setting("volume", "noise of the 3D scales: new in every frame, or split into a map that all frames "
                            "share and, at the coarsest scale, two channels that change", group="model")
+    noise_smooth_px: float = setting(0.0, "blur of the coarsest scale's noise, as the standard deviation of a Gaussian",
+                                     group="model", metavar="PX")
     noise_gain: float = setting(0.1, "noise amplitude per reconstruction error of the coarser scale", group="model",
                                 metavar="X")
 
@@ -136,13 +138,14 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("image_weight", 0.0, 1e6), ("video_weight", 0.0, 1e6), ("rec_weight", 0.0, 1e6), ("stat_weight", 0.0, 1e6),
     ("gp_weight", 0.0, 1e6), ("d_steps", 1, 100), ("g_steps", 1, 100), ("lr", 0.0, 1.0),
     ("beta1", 0.0, 0.9999), ("lr_drop_at", 0.0, 1.0), ("lr_drop_factor", 0.0, 1.0), ("log_every", 1, 1_000_000),
-    ("save_seconds", 0.0, 1e6),
+    ("save_seconds", 0.0, 1e6), ("noise_smooth_px", 0.0, 16.0),
 )
 
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a
 # GPU and minutes, not yet measured on one. `draft`: a watchable result on a 2-core CPU in minutes; its 3D generators
 # are dense, since on a CPU they cost what separable ones cost and learn faster.
-_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise": "split", "lr": 2e-3, "rec_weight": 10.0}
+_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise": "split", "noise_smooth_px": 1.0, "lr": 2e-3,
+                             "rec_weight": 10.0}
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "paper": {},
     "fast": {**_QUICK, "iterations": (2000, 2000)},

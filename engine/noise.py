@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..kernels import PhiloxNoise, scaled_noise, upsample
-from .config import Noise
+from .config import TrainConfig
 from .pyramid import ScalePlan
 from .seeding import hashed
 
@@ -16,22 +18,40 @@ def noise_seed(seed: int, *place: str | int, device: torch.device | str = "cpu")
     return torch.full((), hashed(seed, "noise", *place), dtype=torch.int64, device=device)
 
 
-def scale_noise(plan: ScalePlan, form: Noise, seed: Tensor) -> PhiloxNoise:
-    """Standard normal noise of a scale, for a clip of three channels and any size, length and number of samples.
+def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int,
+                size: tuple[int, int]) -> Tensor | PhiloxNoise:
+    """Standard normal noise of a scale for a clip of three channels: at scale 0 the clip [1, 3, frames, *size] that the
+    model starts from, at finer scales noise that is drawn where it is used.
 
     "volume": new in every frame at 3D scales, one map for all frames at 2D ones (section 3.3.2); at scale 0 the three
     colours share it. "split": at scale 0 one channel is a map for all frames and two are new in every frame, so that
     what stays and what moves need not be told apart; finer scales have maps.
     """
-    if plan.index == 0:
-        return PhiloxNoise(seed=seed, gray=True) if form == "volume" else PhiloxNoise(seed=seed, maps=1)
-    maps = 3 if plan.kind == "2D" or form == "split" else 0
-    return PhiloxNoise(seed=seed, maps=maps, stream=plan.index)
+    if plan.index > 0:
+        maps = 3 if plan.kind == "2D" or config.noise == "split" else 0
+        return PhiloxNoise(seed=seed, maps=maps, stream=plan.index)
+    split = config.noise == "split"
+    return smooth_noise(PhiloxNoise(seed=seed, maps=int(split), gray=not split), frames, size, config.noise_smooth_px)
 
 
-def fixed_noise(plan: ScalePlan, num_frames: int, form: Noise, seed: int) -> Tensor:
+def smooth_noise(noise: PhiloxNoise, frames: int, size: tuple[int, int], deviation_px: float) -> Tensor:
+    """`noise` as a clip [1, 3, frames, *size], blurred within its frames by a Gaussian; its variance stays 1, at the
+    border too."""
+    reach = math.ceil(3 * deviation_px)
+    z = scaled_noise((1, 3, frames, size[0] + 2 * reach, size[1] + 2 * reach), noise, 1.0)
+    offsets = torch.arange(-reach, reach + 1, device=z.device)
+    taps = torch.exp(-0.5 * (offsets / max(deviation_px, 1e-6)) ** 2)
+    taps /= taps.square().sum().sqrt()
+    for axis in (3, 4):
+        z = z.unfold(axis, len(taps), 1) @ taps
+    return z
+
+
+def fixed_noise(plan: ScalePlan, num_frames: int, config: TrainConfig) -> Tensor:
     """z* [1, 3, T, h, w] for the whole clip at scale 0, drawn once per run; the finer scales' z_opt is zero."""
-    return scaled_noise((1, 3, num_frames, *plan.size), scale_noise(plan, form, noise_seed(seed, "z_fixed")), 1.0)
+    z = scale_noise(plan, config, noise_seed(config.seed, "z_fixed"), num_frames, plan.size)
+    assert isinstance(z, Tensor)
+    return z
 
 
 def noise_amplitude(coarser_reconstruction: Tensor, real: Tensor, gain: float) -> float:

@@ -24,8 +24,8 @@ def write_preview(path: Path, stages: list[TrainedScale], reconstruction: Tensor
     def sample(index: int) -> Tensor:
         seed = noise_seed(run.config.seed, "preview", index, device=device)
 
-        def noise(plan: ScalePlan) -> PhiloxNoise:
-            return scale_noise(plan, run.config.noise, seed)
+        def noise(plan: ScalePlan, size: tuple[int, int]) -> Tensor | PhiloxNoise:
+            return scale_noise(plan, run.config, seed, run.num_frames, size)
         clip = run_scales(stages, None, noise, run.num_frames, (1.0, 1.0), device)
         assert clip is not None
         return clip

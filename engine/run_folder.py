@@ -40,7 +40,7 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
     # config.json comes last: a folder that has it has everything.
     finest = build_pyramid(clip.to_tensor(), [(height, width)])[0]
     write_tensors(path / "clip.safetensors", {"frames": frames_from_tensor(finest)})
-    z_fixed = fixed_noise(plans[0], len(clip.frame_ms), config.noise, config.seed)
+    z_fixed = fixed_noise(plans[0], len(clip.frame_ms), config)
     write_tensors(path / "z_fixed.safetensors", {"z_fixed": z_fixed})
     write_json(path / "config.json", {
         "schema": SCHEMA,

@@ -135,8 +135,8 @@ class Run:
         def one(index: int) -> Tensor:
             drawn = noise_seed(seed, "sample", index, device=torch_device)
 
-            def noise(plan: ScalePlan) -> PhiloxNoise:
-                return scale_noise(plan, self.config.noise, drawn)
+            def noise(plan: ScalePlan, at: tuple[int, int]) -> Tensor | PhiloxNoise:
+                return scale_noise(plan, self.config, drawn, frames, at)
             coarser = self.real[start_scale - 1] if start_scale else None
             clip = run_scales(stages[start_scale:], coarser, noise, frames, scale, torch_device)
             assert clip is not None

@@ -13,7 +13,7 @@ from .generator import Generator, generate_scale
 from .pyramid import ScalePlan
 
 ScaleNoise = Tensor | PhiloxNoise | None
-"""Noise of a scale: [1, 3, T, H, W] on the host, or drawn where it is used, or none."""
+"""Noise of a scale: [1, 3, T, H, W], or drawn where it is used, or none."""
 
 CHUNK_FRAMES = 16
 NOISE_FRAMES = 4  # drawn noise begins at multiples of it
@@ -59,17 +59,18 @@ def run_scale(stage: TrainedScale, coarser: Tensor | None, noise: ScaleNoise, fr
     return torch.cat(chunks, 2)
 
 
-def run_scales(stages: Sequence[TrainedScale], coarser: Tensor | None, noise: Callable[[ScalePlan], ScaleNoise],
-               frames: int,
-               scale: tuple[float, float], device: torch.device) -> Tensor | None:
-    """All of `stages` in turn, coarsest first. `scale` multiplies the trained height and width.
+def run_scales(stages: Sequence[TrainedScale], coarser: Tensor | None,
+               noise: Callable[[ScalePlan, tuple[int, int]], ScaleNoise], frames: int, scale: tuple[float, float],
+               device: torch.device) -> Tensor | None:
+    """All of `stages` in turn, coarsest first, with the `noise` of each at its (height, width). `scale` multiplies the
+    trained height and width.
 
     Returns:
         The last scale's clip [1, 3, T, H, W] on the host; `coarser` itself when there are no stages.
     """
     for stage in stages:
         size = scaled_size(stage.plan.size, scale)
-        coarser = run_scale(stage, coarser, noise(stage.plan), frames, size, device)
+        coarser = run_scale(stage, coarser, noise(stage.plan, size), frames, size, device)
     return coarser
 
 
@@ -80,7 +81,7 @@ def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int,
 
 def reconstruct(stages: list[TrainedScale], z_fixed: Tensor, device: torch.device) -> Tensor:
     """The clip from z_opt through `stages` (at least one): [1, 3, T, H, W] on the host."""
-    def noise(plan: ScalePlan) -> Tensor | None:
+    def noise(plan: ScalePlan, _size: tuple[int, int]) -> Tensor | None:
         return z_fixed if plan.index == 0 else None
     clip = run_scales(stages, None, noise, z_fixed.shape[2], (1.0, 1.0), device)
     assert clip is not None

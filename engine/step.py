@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..kernels import scaled_noise, upsample_add_noise, upsample_tanh_residual
+from ..kernels import upsample_add_noise, upsample_tanh_residual
 from .config import TrainConfig
 from .critics import Critic, as_frames
 from .generator import Generator, generate_scale
@@ -101,7 +101,7 @@ class ScaleTrainer:
 
     def draw(self, iteration: int, k: int) -> Batch:
         """A random window of consecutive frames, a random clip of the coarser scales, and noise."""
-        config, frames, size, sigma = self.config, self.plan.frames_per_step, self.plan.size, self.data.noise_amp
+        config, frames, size = self.config, self.plan.frames_per_step, self.plan.size
         place = ("train", self.plan.index, iteration, k)
         seed = noise_seed(config.seed, *place, device=self.device)
         first = integer(self.data.real.shape[2] - frames + 1, config.seed, "window", *place)
@@ -112,12 +112,12 @@ class ScaleTrainer:
         with torch.no_grad(), self.clock("coarser"):
             fake: Tensor | None = None
             for stage in self.coarser:
-                noise = scale_noise(stage.plan, config.noise, seed)
+                noise = scale_noise(stage.plan, config, seed, frames, stage.plan.size)
                 fake = generate_scale(stage.generator, fake, noise, stage.noise_amp, (frames, *stage.plan.size))
-            noise = scale_noise(self.plan, config.noise, seed)
+            noise = scale_noise(self.plan, config, seed, frames, size)
             if fake is None:
-                random = scaled_noise((1, 3, frames, *size), noise, sigma)
-                inputs = torch.cat((random, sigma * window(self.data.z_fixed)))
+                assert isinstance(noise, Tensor)
+                inputs = self.data.noise_amp * torch.cat((noise, window(self.data.z_fixed)))
                 return Batch(real=window(self.data.real), coarser=None, inputs=inputs)
             assert self.data.coarser_reconstruction is not None
             coarser = torch.cat((fake, window(self.data.coarser_reconstruction)))

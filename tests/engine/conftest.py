@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "device": "cpu", "threads": 1, "fuse": False, "amp": False, "checkpointing": False, "seed": 0,
     "max_size_px": 256, "min_size_px": 8, "scale_factor": 1.3,
     "num_3d_scales": 2, "separable": "depthwise", "width": 4, "max_width": 8, "padding": "zeros",
-    "noise": "volume", "noise_gain": 0.1,
+    "noise": "volume", "noise_smooth_px": 0.5, "noise_gain": 0.1,
     "image_weight": 1.0, "video_weight": 5.0, "rec_weight": 50.0, "stat_weight": 2.0, "gp_weight": 0.1,
     "gp_norm": "voxel",
     "iterations": 6, "d_steps": 1, "g_steps": 1, "frames_per_step": (4, 3), "lr": 5e-4, "beta1": 0.5,

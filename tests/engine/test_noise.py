@@ -1,5 +1,6 @@
 """Noise: its shapes, what it derives from, and its amplitude."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -7,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sgif.engine.config import Noise
-from sgif.engine.noise import fixed_noise, noise_amplitude, noise_seed, scale_noise
+from sgif.engine.config import Noise, TrainConfig
+from sgif.engine.noise import fixed_noise, noise_amplitude, noise_seed, scale_noise, smooth_noise
 from sgif.engine.pyramid import ScalePlan
 from sgif.engine.seeding import hashed, integer, uniform
-from sgif.kernels import scaled_noise
+from sgif.kernels import PhiloxNoise, scaled_noise
 
 from .inputs import normal
 
@@ -19,7 +20,8 @@ Plan = Callable[..., ScalePlan]
 
 
 def draw(plan: ScalePlan, form: Noise, frames: int, size: tuple[int, int], seed: int, *place: str | int) -> Tensor:
-    return scaled_noise((1, 3, frames, *size), scale_noise(plan, form, noise_seed(seed, *place)), 1.0)
+    noise = scale_noise(plan, TrainConfig(noise=form), noise_seed(seed, *place), frames, size)
+    return scaled_noise((1, 3, frames, *size), noise, 1.0)
 
 
 @pytest.mark.parametrize(("form", "index", "kind", "maps", "gray"), [
@@ -37,7 +39,7 @@ def test_which_channels_are_maps(make_plan: Plan, form: Noise, index: int, kind:
 @pytest.mark.parametrize("form", ["volume", "split"])
 def test_fixed_noise_covers_the_whole_clip(make_plan: Plan, form: Noise) -> None:
     plan = make_plan(index=0)
-    fixed = fixed_noise(plan, 9, form, 0)
+    fixed = fixed_noise(plan, 9, TrainConfig(noise=form))
     assert fixed.shape == (1, 3, 9, 9, 11)
     assert torch.equal(fixed, draw(plan, form, 9, plan.size, 0, "z_fixed"))
 
@@ -45,10 +47,10 @@ def test_fixed_noise_covers_the_whole_clip(make_plan: Plan, form: Noise) -> None
 def test_fixed_noise_derives_from_the_seed_alone(make_plan: Plan) -> None:
     plan = make_plan(index=0)
     torch.manual_seed(1)
-    first = fixed_noise(plan, 4, "split", 7)
+    first = fixed_noise(plan, 4, TrainConfig(seed=7))
     torch.manual_seed(2)
-    assert torch.equal(first, fixed_noise(plan, 4, "split", 7))
-    assert not torch.equal(first, fixed_noise(plan, 4, "split", 8))
+    assert torch.equal(first, fixed_noise(plan, 4, TrainConfig(seed=7)))
+    assert not torch.equal(first, fixed_noise(plan, 4, TrainConfig(seed=8)))
 
 
 def test_equal_places_give_equal_noise(make_plan: Plan) -> None:
@@ -71,7 +73,7 @@ def test_other_places_give_other_noise(make_plan: Plan, change: str) -> None:
 def test_drawing_leaves_the_global_generator_alone(make_plan: Plan) -> None:
     before = torch.random.get_rng_state()
     draw(make_plan(), "split", 4, (9, 11), 7, "train")
-    fixed_noise(make_plan(), 4, "split", 7)
+    fixed_noise(make_plan(index=0), 4, TrainConfig(noise_smooth_px=1.0))
     uniform((3,), 7, "mix")
     integer(9, 7, "window")
     assert torch.equal(before, torch.random.get_rng_state())
@@ -104,6 +106,38 @@ def test_channels_of_noise_are_independent(make_plan: Plan) -> None:
     noise = draw(make_plan(index=0), "split", 1, (300, 300), 0, "train")[0].flatten(1)
     correlation = noise @ noise.T / noise.shape[1]
     assert torch.allclose(correlation, torch.eye(3), atol=5 * (2 / noise.shape[1]) ** 0.5)
+
+
+@pytest.mark.parametrize("deviation", [0.5, 1.0, 2.5])
+def test_smooth_noise_is_white_noise_blurred_by_a_gaussian(deviation: float) -> None:
+    """Standard normal everywhere, correlated as the filter with itself; frames and channels stay apart."""
+    z = smooth_noise(PhiloxNoise(seed=noise_seed(0, "smooth")), 4, (160, 160), deviation)[0]
+    assert z.shape == (3, 4, 160, 160)
+    error = 5 * (2 * 3.6 * deviation**2 / z.numel() + 2 / z.numel()) ** 0.5  # neighbours are no new numbers
+    reach = math.ceil(3 * deviation)
+    taps = [math.exp(-0.5 * (k / deviation) ** 2) for k in range(-reach, reach + 1)]
+    for step in range(3):
+        expected = sum(a * b for a, b in zip(taps, taps[step:], strict=False)) / sum(tap**2 for tap in taps)
+        along, down = z[..., step:] * z[..., :160 - step], z[..., step:, :] * z[..., :160 - step, :]
+        assert float(along.mean()) == pytest.approx(expected, abs=error)
+        assert float(down.mean()) == pytest.approx(expected, abs=error)
+    assert abs(float((z[0] * z[1]).mean())) < error * 3**0.5
+    assert abs(float((z[:, 0] * z[:, 1]).mean())) < error * 2
+    rim = torch.cat((z[..., :2].flatten(), z[..., -2:].flatten(), z[..., :2, :].flatten(), z[..., -2:, :].flatten()))
+    assert float(rim.square().mean()) == pytest.approx(1, abs=error * (z.numel() / rim.numel()) ** 0.5)
+
+
+def test_noise_without_blur_is_drawn_as_it_is() -> None:
+    noise = PhiloxNoise(seed=noise_seed(0, "smooth"), maps=1)
+    assert torch.equal(smooth_noise(noise, 3, (5, 7), 0.0), scaled_noise((1, 3, 3, 5, 7), noise, 1.0))
+
+
+@pytest.mark.parametrize(("index", "smooth"), [(0, True), (1, False)])
+def test_only_the_coarsest_scale_is_blurred(make_plan: Plan, index: int, smooth: bool) -> None:
+    plan, seed = make_plan(index=index), noise_seed(0, "train")
+    drawn = (scale_noise(plan, TrainConfig(noise_smooth_px=px), seed, 4, (9, 11)) for px in (0.0, 1.0))
+    white, blurred = (scaled_noise((1, 3, 4, 9, 11), noise, 1.0) for noise in drawn)
+    assert torch.equal(white, blurred) is not smooth
 
 
 def test_places_hash_to_63_bits() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sgif.engine.config import TrainConfig
 from sgif.engine.generator import Generator, generate_scale
 from sgif.engine.losses import psnr_db
 from sgif.engine.noise import noise_seed, scale_noise
@@ -34,9 +35,10 @@ def run_copy(run: Run, tmp_path: Path) -> Run:
     return load_run(shutil.copytree(run.path, tmp_path / "run"))
 
 
-def noise_for(stage: TrainedScale, frames: int, form: Any) -> Tensor | PhiloxNoise:
-    return normal((1, 3, frames, *stage.plan.size), 0, "noise") if form == "given" else \
-        scale_noise(stage.plan, form, noise_seed(0, "test"))
+def noise_for(stage: TrainedScale, frames: int, form: Any = "volume") -> Tensor | PhiloxNoise:
+    if form == "given":
+        return normal((1, 3, frames, *stage.plan.size), 0, "noise")
+    return scale_noise(stage.plan, TrainConfig(noise=form), noise_seed(0, "test"), frames, stage.plan.size)
 
 
 # ---- chunks ----------------------------------------------------------------------------------------------------------
@@ -62,7 +64,7 @@ def test_a_chunk_takes_what_it_reaches_and_begins_with_four_frames_of_noise(run:
     stage, lengths = run.stage(scale, CPU), []
     stage.generator.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[2]))
     coarser = normal((1, 3, 40, *run.plans[scale - 1].size), 0, "coarser")
-    run_scale(stage, coarser, noise_for(stage, 40, "volume"), 40, stage.plan.size, CPU, chunk_frames=8)
+    run_scale(stage, coarser, noise_for(stage, 40), 40, stage.plan.size, CPU, chunk_frames=8)
     before = {5: 8, 1: 4}[reach]
     assert lengths == [8 + reach, *[before + 8 + reach] * 3, before + 8]
 
@@ -70,7 +72,7 @@ def test_a_chunk_takes_what_it_reaches_and_begins_with_four_frames_of_noise(run:
 def test_a_single_coarser_frame_stands_for_all(run: Run) -> None:
     stage = run.stage(1, CPU)
     frame = normal((1, 3, 1, *run.plans[0].size), 0, "coarser")
-    noise = noise_for(stage, 9, "volume")
+    noise = noise_for(stage, 9)
     still = frame.expand(-1, -1, 9, -1, -1)
     torch.testing.assert_close(run_scale(stage, frame, noise, 9, stage.plan.size, CPU, chunk_frames=4),
                                run_scale(stage, still, noise, 9, stage.plan.size, CPU, chunk_frames=4))
@@ -113,7 +115,7 @@ def test_sample_runs_the_scales_in_turn(run: Run) -> None:
     clip = None
     with torch.no_grad():
         for stage in run.stages(CPU):
-            noise = scale_noise(stage.plan, run.config.noise, noise_seed(5, "sample", 1))
+            noise = scale_noise(stage.plan, run.config, noise_seed(5, "sample", 1), FRAMES, stage.plan.size)
             clip = generate_scale(stage.generator, clip, noise, stage.noise_amp, (FRAMES, *stage.plan.size))
     assert clip is not None
     torch.testing.assert_close(run.sample(1, seed=5, first=1), clip.clamp(-1, 1), rtol=1e-4, atol=1e-5)
@@ -137,8 +139,8 @@ def test_the_smallest_size_works_with_every_padding(run: Run, tiny_config: Any, 
 
 @pytest.mark.parametrize("start_scale", [1, 2])
 def test_start_scale_lets_the_clip_itself_enter(run: Run, start_scale: int) -> None:
-    def noise(plan: ScalePlan) -> PhiloxNoise:
-        return scale_noise(plan, run.config.noise, noise_seed(5, "sample", 0))
+    def noise(plan: ScalePlan, size: tuple[int, int]) -> Tensor | PhiloxNoise:
+        return scale_noise(plan, run.config, noise_seed(5, "sample", 0), FRAMES, size)
     clip = run_scales(run.stages(CPU)[start_scale:], run.real[start_scale - 1], noise, FRAMES, (1.0, 1.0), CPU)
     assert clip is not None
     sample = run.sample(1, seed=5, start_scale=start_scale)
