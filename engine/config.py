@@ -54,7 +54,8 @@ class TrainConfig:
                                "input", group="model")
     noise: Noise = setting("volume", "noise of the 3D scales: new in every frame, or split into a map that all frames "
                            "share and, at the coarsest scale, two channels that change", group="model")
-    noise_smooth_px: float = setting(0.0, "blur of the coarsest scale's noise, as the standard deviation of a Gaussian",
+    noise_smooth_px: float = setting(0.0, "blur of what changes from frame to frame in the coarsest scale's noise: "
+                                     "standard deviation of a Gaussian",
                                      group="model", metavar="PX")
     noise_gain: float = setting(0.1, "noise amplitude per reconstruction error of the coarser scale", group="model",
                                 metavar="X")

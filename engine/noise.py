@@ -35,16 +35,18 @@ def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int,
 
 
 def smooth_noise(noise: PhiloxNoise, frames: int, size: tuple[int, int], deviation_px: float) -> Tensor:
-    """`noise` as a clip [1, 3, frames, *size], blurred within its frames by a Gaussian; its variance stays 1, at the
-    border too."""
+    """`noise` as a clip [1, 3, frames, *size]; what changes from frame to frame is blurred within its frames by a
+    Gaussian, and keeps a variance of 1, at the border too. Without the blur clouds come out as streaks
+    (docs/decisions.md)."""
     reach = math.ceil(3 * deviation_px)
     z = scaled_noise((1, 3, frames, size[0] + 2 * reach, size[1] + 2 * reach), noise, 1.0)
     offsets = torch.arange(-reach, reach + 1, device=z.device)
     taps = torch.exp(-0.5 * (offsets / max(deviation_px, 1e-6)) ** 2)
     taps /= taps.square().sum().sqrt()
+    changing = z[:, noise.maps:]
     for axis in (3, 4):
-        z = z.unfold(axis, len(taps), 1) @ taps
-    return z
+        changing = changing.unfold(axis, len(taps), 1) @ taps
+    return torch.cat((z[:, :noise.maps, :, reach:reach + size[0], reach:reach + size[1]], changing), 1)
 
 
 def fixed_noise(plan: ScalePlan, num_frames: int, config: TrainConfig) -> Tensor:

@@ -127,6 +127,13 @@ def test_smooth_noise_is_white_noise_blurred_by_a_gaussian(deviation: float) -> 
     assert float(rim.square().mean()) == pytest.approx(1, abs=error * (z.numel() / rim.numel()) ** 0.5)
 
 
+def test_maps_are_not_blurred() -> None:
+    noise = PhiloxNoise(seed=noise_seed(0, "smooth"), maps=1)
+    z = smooth_noise(noise, 2, (9, 11), 1.0)
+    assert torch.equal(z[:, :1], scaled_noise((1, 3, 2, 15, 17), noise, 1.0)[:, :1, :, 3:-3, 3:-3])
+    assert bool((z[:, 1:, 0] != z[:, 1:, 1]).any())
+
+
 def test_noise_without_blur_is_drawn_as_it_is() -> None:
     noise = PhiloxNoise(seed=noise_seed(0, "smooth"), maps=1)
     assert torch.equal(smooth_noise(noise, 3, (5, 7), 0.0), scaled_noise((1, 3, 3, 5, 7), noise, 1.0))
