@@ -59,7 +59,7 @@ SHAPES = ((2, 16, 8, 12, 20), (2, 16, 6, 28, 47), (2, 32, 4, 67, 112))
 """[N, C, T, H, W] of `draft`: its coarsest scale, its finest 3D one, its finest with twice its channels."""
 DTYPES = (torch.float32, torch.bfloat16)
 ROUNDS = 60
-SECONDS = 4.0  # of a case's rounds; at least MIN_ROUNDS of them
+SECONDS = 2.0  # of a case's rounds; at least MIN_ROUNDS of them
 MIN_ROUNDS = 5
 
 OURS, COMPILED, ATEN, ATEN_LAST = "torch form", "torch form, compiled", "ATen", "ATen, channels last"
@@ -250,15 +250,7 @@ def collect(command: str, *, shapes: Sequence[Shape] = SHAPES, dtypes: Sequence[
     A row has milliseconds by way: fastest, median, p20 and p80.
     """
     torch.set_num_threads(1)
-    rows = []
-    for dtype in dtypes:
-        for shape in shapes:
-            for case in cases(shape, dtype):
-                cpu_ms = measure(case, dtype, compiled=compiled, seconds=seconds)
-                rows.append({"op": case.op, "computes": case.computes, "shape": list(shape), "dtype": name_of(dtype),
-                             "cpu_ms": cpu_ms})
-                print(rows[-1], flush=True)
-    return {
+    conditions: Result = {  # now: the sources may change while this runs
         "schema": SCHEMA,
         "command": command,
         "commit": commit(),
@@ -266,8 +258,16 @@ def collect(command: str, *, shapes: Sequence[Shape] = SHAPES, dtypes: Sequence[
                    "capability": torch.backends.cpu.get_cpu_capability(),
                    "onednn_bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())},
         "versions": {"sgif": package_version("sgif"), "torch": torch.__version__, "python": platform.python_version()},
-        "rows": rows,
     }
+    rows = []
+    for dtype in dtypes:
+        for shape in shapes:
+            for case in cases(shape, dtype):
+                cpu_ms = measure(case, dtype, compiled=compiled, seconds=seconds)
+                rows.append({"op": case.op, "computes": case.computes, "shape": list(shape), "dtype": name_of(dtype),
+                             "cpu_ms": cpu_ms})
+                print(f"{len(rows)}: {case.op}, {case.computes}, {shape}, {name_of(dtype)}", file=sys.stderr)
+    return {**conditions, "rows": rows}
 
 
 def name_of(dtype: torch.dtype) -> str:
