@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import statistics
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,13 +21,21 @@ import torch
 
 from ..engine import Run, RunError, load_run
 from ..engine.device import resolve_device, set_threads
-from ..engine.storage import read_json, write_bytes, write_json
+from ..engine.storage import write_bytes, write_json
+from .conditions import (
+    Result,
+    available_cores,
+    commit,
+    cpu_model,
+    fill_between,
+    machine_and_versions,
+    quantiles,
+    read_result,
+)
 
 SCHEMA = 1
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 REPEATS = 5  # samples that are timed
-
-Result = dict[str, Any]
 
 
 def collect(run: Run, command: str) -> Result:
@@ -84,12 +89,6 @@ def scale_figures(record: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Res
             "phase_seconds": {phase: round(seconds, 3) for phase, seconds in phases.items()}}
 
 
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Median, p20 and p80; the only value there is stands for all three."""
-    cuts = statistics.quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
-    return {"median": round(cuts[4], 4), "p20": round(cuts[1], 4), "p80": round(cuts[7], 4)}
-
-
 def sample_seconds(run: Run) -> list[float]:
     """Seconds of each of `REPEATS` samples, after one that does not count."""
     set_threads(run.config.threads)
@@ -103,37 +102,10 @@ def sample_seconds(run: Run) -> list[float]:
 
 def device_description(run: Run) -> Result:
     """This machine as the run uses it: model, cores, threads, and its GPU if it trains on one."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = available_cores()
     device = resolve_device(run.config.device)
     found: Result = {"kind": device.type, "cpu": cpu_model(), "cores": cores, "threads": run.config.threads or cores}
     return {**found, "gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else found
-
-
-def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name where the system tells it."""
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """The commit of these sources, with "+changes" when tracked files differ from it; "unknown" outside git."""
-    root = Path(__file__).resolve().parents[1]
-
-    def git(*words: str) -> str:
-        command = ["git", "--no-optional-locks", "-C", str(root), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    if not (root / ".git").exists():  # installed: a repository around it would be another one
-        return "unknown"
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def markdown_table(result: Result) -> str:
@@ -153,40 +125,18 @@ def markdown_table(result: Result) -> str:
 
 def conditions(result: Result) -> str:
     """Under which the figures hold, and the two that are no row: the time of a sample and the memory."""
-    clip, device, versions, sample = (result[name] for name in ("clip", "device", "versions", "sample_seconds"))
-    machine = f"{device['cpu']}, {counted(device['cores'], 'core')}, {counted(device['threads'], 'thread')}"
-    machine = f"{device['gpu']}; {machine}" if "gpu" in device else machine
-    precision = "bfloat16" if result["config"]["amp"] else "float32"
-    commit, _, changes = result["commit"].partition("+")
-    commit = commit[:10] + (f" with {changes}" if changes else "")
-    config = result["config"]
+    clip, config, sample = (result[name] for name in ("clip", "config", "sample_seconds"))
+    precision = "bfloat16" if config["amp"] else "float32"
     return (f"`{result['command']}`, preset `{config['preset']}`, seed {config['seed']}, {precision}. "
             f"Clip: `{clip['source']}`, {clip['frames']} frames of {clip['height']}x{clip['width']}. "
             f"A new clip of that size takes {sample['median']:.2g} s (p20-p80 {sample['p20']:.2g}-{sample['p80']:.2g}, "
             f"{REPEATS} samples); peak memory of training {result['totals']['peak_bytes'] / 2**30:.2g} GiB. "
-            f"{machine}; sgif {versions['sgif']}, torch {versions['torch']}, Python {versions['python']}; "
-            f"commit {commit}.")
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 core`, `2 cores`."""
-    return f"{number} {noun}{'s' if number != 1 else ''}"
+            f"{machine_and_versions(result)}")
 
 
 def fill_readme(text: str, result: Result) -> str:
     """`text` with the table between its markers. Raises ValueError when it does not have one pair of them."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"expected one {BEGIN} and, after it, one {END}")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{markdown_table(result)}\n{END}{rest.split(END)[1]}"
-
-
-def read_result(path: Path) -> Result:
-    """A result that `-o` wrote. Raises RunError when it is none."""
-    result = read_json(path)
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-        raise RunError(f"{path} is no result of schema {SCHEMA}: make it from the run again")
-    return result
+    return fill_between(text, BEGIN, END, markdown_table(result))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -201,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             parser.error("a run folder does not know what trained it: give --command")
         result = collect(load_run(args.source), args.command)
     else:
-        result = read_result(args.source)
+        result = read_result(args.source, SCHEMA)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(args.output, result)

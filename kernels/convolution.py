@@ -140,7 +140,8 @@ def _input_grad(dy: Tensor, weight: Tensor, x_shape: Sequence[int], padding: Seq
     if _slow_in_aten(dy):
         flipped = weight.transpose(0, 1).flip(*range(2, weight.dim()))
         return _forward(dy, flipped, [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
-    like_x = channels_last(dy.new_empty(x_shape))
+    last = torch.channels_last if dy.dim() == 4 else torch.channels_last_3d
+    like_x = torch.empty(x_shape, dtype=dy.dtype, device=dy.device, memory_format=last)  # its shape and layout count
     return _backward(dy, like_x, weight, padding, (True, False, False))[0]
 
 
@@ -169,7 +170,7 @@ def _two_halves(x: Tensor, dy: Tensor, taps: int, padding: Sequence[int]) -> tup
 def _backward(dy: Tensor, x: Tensor, weight: Tensor, padding: Sequence[int],
               mask: tuple[bool, bool, bool]) -> tuple[Tensor, Tensor, Tensor]:
     ones = [1] * len(padding)
-    grads: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+    grads: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward.default(
         dy, x, weight, None, ones, list(padding), ones, False, [0] * len(padding), 1, mask)
     return grads
 

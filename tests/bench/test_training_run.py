@@ -1,6 +1,4 @@
-import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -55,13 +53,6 @@ def test_totals_are_sums(result):
     assert result["totals"]["peak_bytes"] > 0
 
 
-@pytest.mark.parametrize(("values", "expected"), [
-    ([3.0], (3, 3, 3)), ([1.0, 2.0], (1.5, 1.2, 1.8)), ([5.0, 1.0, 4.0, 2.0, 3.0], (3, 1.8, 4.2)),
-])
-def test_quantiles(values, expected):
-    assert tuple(training_run.quantiles(values).values()) == pytest.approx(expected)
-
-
 def test_table_shows_every_scale_and_the_conditions(result):
     rows = [line for line in training_run.markdown_table(result).splitlines() if line.startswith("|")]
     assert len(rows) == 2 + SCALES + 1
@@ -79,12 +70,6 @@ def test_table_shows_every_scale_and_the_conditions(result):
 def test_commit_with_changes_is_said(result):
     said = training_run.conditions({**result, "commit": "0123456789abcdef+changes"})
     assert said.endswith("commit 0123456789 with changes.")
-
-
-def test_cpu_model_is_read_where_the_system_tells(tmp_path):
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast Chip 3000\n\nmodel name\t: other\n")
-    assert training_run.cpu_model(tmp_path / "cpuinfo") == "Fast Chip 3000"
-    assert training_run.cpu_model(tmp_path / "missing")
 
 
 def test_readme_is_filled_between_its_markers_again_and_again(result):
@@ -127,9 +112,3 @@ def test_unfinished_run_is_refused(run, tmp_path):
     shutil.rmtree(partial / "scale_01")
     with pytest.raises(RunError, match="has 1 of 2 scales: expected a finished run"):
         training_run.collect(load_run(partial), "make noise")
-
-
-def test_other_json_is_no_result(tmp_path):
-    Path(tmp_path, "other.json").write_text(json.dumps({"schema": 99}))
-    with pytest.raises(RunError, match="no result of schema 1"):
-        training_run.read_result(tmp_path / "other.json")

@@ -6,7 +6,6 @@ or two. What the interpreter cannot show (races, real loads) the tests marked `g
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,31 +39,6 @@ pytestmark = pytest.mark.usefixtures("poisoned_empty", "language_patched_once")
 
 HALF = (torch.float16, torch.bfloat16)
 Shape = tuple[int, ...]
-
-
-@pytest.fixture
-def language_patched_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter (triton 3.7.1) patches triton.language anew at every call of a helper, which takes half of the
-    time of kernels made of helpers. Once per launch is enough."""
-    if os.environ.get("TRITON_INTERPRET") != "1":
-        return
-    from triton.runtime import interpreter
-    patch, launch = interpreter._patch_lang, interpreter.GridExecutor.__call__
-    patched: set[int] = set()
-
-    def patch_once(kernel: Callable[..., object]) -> object:
-        module = id(kernel.__globals__)
-        if module in patched:
-            return None
-        patched.add(module)
-        return patch(kernel)
-
-    def launch_afresh(self: object, *args: object, **kwargs: object) -> object:
-        patched.clear()
-        return launch(self, *args, **kwargs)
-
-    monkeypatch.setattr(interpreter, "_patch_lang", patch_once)
-    monkeypatch.setattr(interpreter.GridExecutor, "__call__", launch_afresh)
 
 
 def pair_gradients(pair: Callable[..., Tensor], **options: str) -> Calculation:

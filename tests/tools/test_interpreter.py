@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.runtime import interpreter
 
-from .interpreter import bfloat16_bits, float_of_bits, recorded_traffic
+from .interpreter import bfloat16_bits, float_of_bits, language_patched_once, recorded_traffic
 from .pinned import PINNED
 from .traffic import Traffic
 
@@ -48,6 +50,17 @@ def _binary_kernel(x_ptr, y_ptr, out_ptr, OP: tl.constexpr, BLOCK: tl.constexpr)
     else:
         out = tl.fma(x, y, x)
     tl.store(out_ptr + offs, out)
+
+
+@triton.jit
+def _twice(x):
+    return x + x
+
+
+@triton.jit
+def _by_helper_kernel(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    offs = tl.arange(0, BLOCK)
+    tl.store(out_ptr + offs, _twice(_twice(tl.load(x_ptr + offs))))
 
 
 @triton.jit
@@ -172,6 +185,24 @@ def test_counting_ends_with_its_block() -> None:
         pass
     _every_second_kernel[(1,)](x, out, 256, TIMES=1, BLOCK=256)
     assert launches == []
+
+
+def test_language_is_patched_once_per_launch_inside_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    patch, patched = interpreter._patch_lang, []
+
+    def counted(kernel: Callable[..., object]) -> object:
+        patched.append(kernel.__name__)
+        return patch(kernel)
+
+    monkeypatch.setattr(interpreter, "_patch_lang", counted)
+    x, out = torch.arange(16.0), torch.zeros(16)
+    with language_patched_once():
+        for _ in range(2):
+            _by_helper_kernel[(1,)](x, out, BLOCK=16)
+            assert torch.equal(out, 4 * x)
+    assert patched == ["_by_helper_kernel"] * 2
+    _by_helper_kernel[(1,)](x, out, BLOCK=16)
+    assert patched[2:] == ["_by_helper_kernel", "_twice", "_twice"]
 
 
 def test_tools_hold_for_the_triton_of_constraints() -> None:
