@@ -383,7 +383,7 @@ class SeparableConvFunction(torch.autograd.Function):
             ds, dt = depthwise_pair_bwd_weight(x, dv, spatial, temporal, *ctx.pads)
         if (wants_p or wants_b) and wants_weights:
             dp, db = separable_conv_bwd_pointwise(x, dy, spatial, temporal, *ctx.pads)
-            dp = dp.to(pointwise.dtype)
+            dp, db = dp.to(pointwise.dtype), db if wants_b else None
         return dx, ds, dt, dp, db, None, None
 
 
@@ -479,7 +479,8 @@ class NormActSeparableConvFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy, _mean, _var):
-        return *NormActSeparableConvBwdFunction.apply(dy, *ctx.saved_tensors, *ctx.pads), None, None
+        *gradients, dbias = NormActSeparableConvBwdFunction.apply(dy, *ctx.saved_tensors, *ctx.pads)
+        return *gradients, dbias if ctx.needs_input_grad[8] else None, None, None
 
 
 class NormActSeparableConvBwdFunction(torch.autograd.Function):

@@ -250,6 +250,26 @@ def test_result_with_statistics_matches_the_convolution(impl: Impl) -> None:
                    (x, *filters, dy), terms=27 * 4)
 
 
+def test_gradients_without_a_bias() -> None:
+    x, spatial, temporal, pointwise, _, dy = inputs((1, 2, 1, 2, 2), 2)
+    filters, one, zero = (spatial, temporal, pointwise), torch.ones(2, device=DEVICE), torch.zeros(2, device=DEVICE)
+    forms: list[Callable[..., Tensor]] = [
+        lambda *a, impl: separable_conv3d(*a, impl=impl),
+        lambda *a, impl: separable_conv3d_statistics(*a, impl=impl)[0],
+        lambda x, *f, impl: norm_act_separable_conv3d(x, *torch.var_mean(x.detach(), (0, 2, 3, 4), correction=0)[::-1],
+                                                      one, zero, *f, impl=impl)[0]]
+    for form in forms:
+        found, expected = ([t.grad for t in leaves] for leaves in (
+            _backward(form, (x, *filters), dy, impl) for impl in ("triton", "torch")))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def _backward(form: Callable[..., Tensor], inputs: tuple[Tensor, ...], dy: Tensor, impl: str) -> list[Tensor]:
+    leaves = [leaf(t.clone()) for t in inputs]
+    form(*leaves, impl=impl).backward(dy)
+    return leaves
+
+
 def test_variance_of_a_large_mean_survives() -> None:
     """Single precision squares of 1000 would leave nothing of a variance of one."""
     x, spatial, temporal, pointwise, bias, _ = inputs((1, 4, 3, 3, 5), 4)
