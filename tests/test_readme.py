@@ -98,7 +98,7 @@ def test_commands_make_what_they_say(checkout: Path) -> None:
 
 
 def test_commands_fill_the_table_in(checkout: Path) -> None:
-    result = training_run.read_result(checkout / "bench/results/demo-cpu.json")
+    result = training_run.read_result(checkout / "bench/results/demo-cpu.json", training_run.SCHEMA)
     assert training_run.markdown_table(result) in (checkout / "README.md").read_text(encoding="utf-8")
 
 
@@ -157,4 +157,4 @@ def test_results_table_is_that_of_the_committed_figures() -> None:
     if not RESULT.exists():
         assert between == "", "figures without the file they come from"
         pytest.skip(f"{RESULT.relative_to(ROOT)} is not there: nothing has been measured")
-    assert between == training_run.markdown_table(training_run.read_result(RESULT))
+    assert between == training_run.markdown_table(training_run.read_result(RESULT, training_run.SCHEMA))
