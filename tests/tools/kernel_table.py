@@ -49,6 +49,7 @@ def key_of(case: LaunchCase, dtype: torch.dtype, column: str, kernel: str) -> st
 
 def measure(case: LaunchCase, dtype: torch.dtype, arch: str, known: Mapping[str, Row]) -> Table:
     """Rows of the case's kernels. One of `known` is taken as it is if the compiler would be given the same."""
+    assert case.large is not None, f"{case.name} is not in the table"
     with captured_launches(arch) as launches:
         case.calculation(*case.unfilled(case.large, dtype))
     rows: Table = {}
@@ -244,13 +245,13 @@ def print_table(rows: Table) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    from ..kernels.launch_cases import CASES
+    from ..kernels.launch_cases import TABLE_CASES
 
     parser = argparse.ArgumentParser(prog="make kernels", description=__doc__.partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help="names of cases, or parts of names; default: all")
     parser.add_argument("--update", action="store_true", help=f"write {TABLE.name}")
     options = parser.parse_args(arguments)
-    chosen = [case for case in CASES if not options.cases or any(part in case.name for part in options.cases)]
+    chosen = [case for case in TABLE_CASES if not options.cases or any(part in case.name for part in options.cases)]
     before, rows, status = committed(), Table(), 0
     for case in chosen:
         for dtype in case.dtypes:
