@@ -63,7 +63,8 @@ class LaunchCase:
     comparison: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `assert_matches`."""
     narrow: Mapping[str, str] = field(default_factory=dict)
-    """Why a large tensor is not accessed in 128 bits, by argument of a kernel, as "x_ptr" or "gfx942 x_ptr"."""
+    """Why a large tensor is not accessed in 128 bits, by argument of a kernel: "x_ptr", "gfx942 x_ptr" or
+    "_some_kernel x_ptr"."""
     elements_per_turn: Mapping[str, Callable[[Mapping[str, Any]], int]] = field(default_factory=dict)
     """By kernel: elements that a program handles in one turn of its loop, from the kernel's arguments. Left out: those
     that the loop stores. A kernel that stores no large tensor, or after its loop, as a reduction does, must say."""
@@ -95,7 +96,13 @@ CLIP = {"large": (1, 64, 8, 256, 256), "medium": (1, 64, 4, 50, 70), "small": (1
 RGB = {"large": (1, 3, 8, 192, 192), "medium": (1, 3, 4, 50, 70), "small": (2, 3, 2, 7, 10)}
 PLANES = dict.fromkeys(("x_ptr", "noise_ptr", "g_ptr", "y_ptr", "dy_ptr", "dg_ptr"),
                        "RGB planes: a thread makes one pixel")
-PARTS = dict.fromkeys(("ds_ptr", "dt_ptr"), "partial sums, once per program")
+FILTER_GRADIENTS = {
+    "narrow": {"dw_ptr": "sums, once per program",
+               **dict.fromkeys(("_depthwise_pair_bwd_weight_kernel x_ptr", "_depthwise_pair_bwd_weight_kernel dv_ptr"),
+                               "27 sums of four channels fill a thread's registers")},
+    "elements_per_turn": {"_depthwise_pair_bwd_weight_kernel":
+                          lambda a: a["BLOCK_H"] * a["BLOCK_W"] * a["PIXELS"] * a["BLOCK_C"],  # of x
+                          "_combine_filter_gradients_kernel": lambda a: a["BLOCK_P"] * 27}}
 
 
 def with_gradients(function: Callable[..., Tensor], names: Sequence[str]) -> Calculation:
@@ -144,10 +151,7 @@ DEPTHWISE = (
                inputs=lambda shape, new: (channels_last(new, shape), *_filters(shape, new)), **CLIP,
                calculation=lambda x, dv, s, t: dict(zip(
                    ("ds", "dt"), depthwise_pair_bwd_weight(x, dv, s, t, "zeros", "zeros"), strict=True)),
-               comparison={"multilinear": True, "terms": 300},
-               narrow=PARTS,
-               elements_per_turn={"_depthwise_pair_bwd_weight_kernel":
-                                  lambda a: a["BLOCK_H"] * 2 * a["BLOCK_W"] * a["BLOCK_C"]}),
+               comparison={"multilinear": True, "terms": 300}, **FILTER_GRADIENTS),
 )
 
 # ---- separable convolution -------------------------------------------------------------------------------------------
@@ -175,14 +179,16 @@ def _separable(what, shape, out_channels=None, pad_space="zeros", pad_time="zero
 
 
 def _block(convolved):
-    """Results and gradients of norm, activation and convolution: y, its mean and variance by `convolved`."""
+    """Results and gradients of norm, activation and convolution: y, its mean and variance by `convolved`. All in the
+    dtype of x, to which v and its gradient are rounded in between."""
     def calculation(*inputs):
         *given, dy = inputs
         leaves = [leaf(t) for t in given]
         y, mean, var = convolved(*leaves)
         gradients = torch.autograd.grad(y, leaves, dy)
-        return {"y": y.detach(), "mean": mean.detach(), "var": var.detach()} | {
-            f"d{name}": gradient for name, gradient in zip(("x", "gamma", "beta", *"stpb"), gradients, strict=True)}
+        names = ("y", "mean", "var", "dx", "dgamma", "dbeta", "ds", "dt", "dp", "db")
+        results = zip(names, (y.detach(), mean, var, *gradients), strict=True)
+        return {name: result.to(inputs[0].dtype) for name, result in results}
     return calculation
 
 
@@ -213,10 +219,11 @@ def _training_block(what, shape, out_channels=None, pad_space="zeros", pad_time=
 
 SEPARABLE = (
     LaunchCase(name="separable convolution and backward", inputs=_convolution, **CLIP, **_of_separable(PAD),
-               narrow=PARTS | {"gfx942 y_ptr": "a lane's part of a matrix product is four channels"},
-               elements_per_turn=dict.fromkeys(
-                   ("_separable_conv_bwd_pointwise_kernel", "_depthwise_pair_bwd_weight_kernel"),
-                   lambda a: a["BLOCK_H"] * 2 * a["BLOCK_W"] * a["BLOCK_C"])),  # of x
+               narrow=FILTER_GRADIENTS["narrow"] | {"gfx942 y_ptr":
+                                                    "a lane's part of a matrix product is four channels"},
+               elements_per_turn=FILTER_GRADIENTS["elements_per_turn"] | {
+                   "_separable_conv_bwd_pointwise_kernel":
+                   lambda a: a["BLOCK_H"] * 2 * a["BLOCK_W"] * a["BLOCK_C"]}),  # of x
     # The engine's: a generator's head, body and tail, and its body where all padding is put around the clip once.
     _separable("head", (1, 3, 3, 5, 7), 32, "reflect", "replicate", quick=[ON_SM_80]),
     _separable("body", (1, 32, 3, 5, 7), 32, "reflect", "replicate", quick=[ON_GFX942]),

@@ -161,12 +161,13 @@ def _run(case: LaunchCase, inputs: tuple[Tensor, ...]) -> tuple[list[Traffic], d
 
 def faults(key: str, row: Row, case: LaunchCase) -> list[str]:
     """What no row may have."""
-    arch = key.split(" | ")[2]
+    _, _, arch, kernel = key.split(" | ")
+    kernel = kernel.split(" ")[0]  # without the number of a specialisation
     found = []
     if row.get("spill_bytes"):
         found.append(f"{row['spill_bytes']} bytes are spilled")
     found += [f"{argument} is accessed in {bits} bits, not 128" for argument, bits in row.get("bits", {}).items()
-              if bits < 128 and not {argument, f"{arch} {argument}"} & case.narrow.keys()]
+              if bits < 128 and not {argument, f"{arch} {argument}", f"{kernel} {argument}"} & case.narrow.keys()]
     if "instructions_per_element" in row and row["instructions_per_element"] is None:
         found.append("what it stores is less than what it goes through: the case must give elements_per_turn")
     return found
