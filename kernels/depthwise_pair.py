@@ -21,6 +21,11 @@ a frame is loaded once, its u goes into the partial sums of the three frames of 
 in time is no extra frame but a change of the three temporal taps at the ends: a copied border adds its tap to another.
 In space a tap's index is clamped, mirrored or masked. The adjoint is the same walk with the filters turned round;
 only tiles at a border then add what the padding copied there.
+
+The filters' gradients come from that of the 3x3x3 filter that the pair is, for which a program keeps 27 sums over all
+its tiles. A thread holds four channels of four neighbouring pixels (float32: two), for which a row takes six loads:
+
+    dw_kij = sum dv[t] x[t+k-1,y+i-1,x+j-1],  ds_ij = sum_k temporal_k dw_kij,  dt_k = sum_ij spatial_ij dw_kij
 """
 
 from __future__ import annotations
@@ -308,169 +313,161 @@ def _depthwise_pair_kernel(x_ptr, filters_ptr, v_ptr, T, H, W, T_out, H_out, W_o
 
 
 @jit
-def _weight_row(x_ptr, filters_ptr, row, rows, cols, num_c, H, W, stride_h, stride_w, u_even, u_odd, du_even, du_odd,
-                ds_0, ds_1, ds_2, C: tl.constexpr, BLOCK_C: tl.constexpr, PAD: tl.constexpr, NORM: tl.constexpr,
-                WORDS: tl.constexpr):
-    """One row of taps: its part of u, and du times what its three taps read."""
-    taps_ptr = filters_ptr + 3 * row * BLOCK_C + tl.arange(0, BLOCK_C)
+def _add_products(sums, dv_0, dv_1, dv_2, x):
+    """`sums` and the products of `x` with the dv that read it by each temporal tap."""
+    return sums[0] + dv_0 * x, sums[1] + dv_1 * x, sums[2] + dv_2 * x
+
+
+@jit
+def _weight_row(x_ptr, filters_ptr, row, rows, cols, num_c, H, W, stride_h, stride_w, dv_0, dv_1, dv_2, left, middle,
+                right, C: tl.constexpr, BLOCK_C: tl.constexpr, PIXELS: tl.constexpr, PAD: tl.constexpr,
+                NORM: tl.constexpr, WORDS: tl.constexpr):
+    """One row of spatial taps: what its left, middle and right one read, times the dv of the pixels that take it."""
     offs_h, inside_h = _along(rows + row, H, stride_h, PAD)
-    for j in tl.static_range(4):
+    for j in tl.static_range(PIXELS + 2):
         offs_w, inside_w = _along(cols + j, W, stride_w, PAD)
         x = _load_pixels(x_ptr, filters_ptr, offs_h + offs_w, inside_h & inside_w, num_c, C, BLOCK_C, PAD, NORM, WORDS)
-        if j < 3:
-            u_even += tl.load(taps_ptr + j * BLOCK_C)[None, :] * x
-        if j > 0:
-            u_odd += tl.load(taps_ptr + (j - 1) * BLOCK_C)[None, :] * x
-        if j == 0:
-            ds_0 += du_even * x
-        elif j == 1:
-            ds_0 += du_odd * x
-            ds_1 += du_even * x
-        elif j == 2:
-            ds_1 += du_odd * x
-            ds_2 += du_even * x
-        else:
-            ds_2 += du_odd * x
-    return u_even, u_odd, ds_0, ds_1, ds_2
+        if j < PIXELS:
+            left = _add_products(left, dv_0[j], dv_1[j], dv_2[j], x)
+        if j > 0 and j < PIXELS + 1:
+            middle = _add_products(middle, dv_0[j - 1], dv_1[j - 1], dv_2[j - 1], x)
+        if j > 1:
+            right = _add_products(right, dv_0[j - 2], dv_1[j - 2], dv_2[j - 2], x)
+    return left, middle, right
 
 
 @jit
 def _load_gradient(dv_ptr, frame, offs_h, offs_w, num_c, T, H, W, stride_t, stride_h, stride_w, C: tl.constexpr,
-                   BLOCK_C: tl.constexpr, PAD_TIME: tl.constexpr, WORDS: tl.constexpr):
-    """Both pixels of a tile of frame `frame` of dv as they lie in memory, zeros where it has none."""
+                   BLOCK_C: tl.constexpr, PIXELS: tl.constexpr, PAD_TIME: tl.constexpr, WORDS: tl.constexpr):
+    """Neighbouring pixels of frame `frame` of dv in float32, zeros where it has none."""
     if PAD_TIME == "circular":
         frame = (frame + T) % T
     dv_ptr += frame * stride_t
     offs, inside_h = _along(offs_h, H, stride_h, "zeros")
-    even, inside_even = _along(offs_w, W, stride_w, "zeros")
-    odd, inside_odd = _along(offs_w + 1, W, stride_w, "zeros")
     inside_h = inside_h & (frame >= 0) & (frame < T)
-    return (_load_tile(dv_ptr, offs + even, inside_h & inside_even, num_c, C, BLOCK_C, "zeros", WORDS),
-            _load_tile(dv_ptr, offs + odd, inside_h & inside_odd, num_c, C, BLOCK_C, "zeros", WORDS))
+    pixels = ()  # type: tuple[Any, ...]
+    for j in tl.static_range(PIXELS):
+        offs_j, inside_w = _along(offs_w + j, W, stride_w, "zeros")
+        tile = _load_tile(dv_ptr, offs + offs_j, inside_h & inside_w, num_c, C, BLOCK_C, "zeros", WORDS)
+        pixels = pixels + (_widen(tile, WORDS),)  # noqa: RUF005  Triton has no (*pixels, tile)
+    return pixels
 
 
 @jit
-def _temporal_products(u, last, here, next, frame, T, dt_0, dt_1, dt_2, PAD: tl.constexpr, WORDS: tl.constexpr):
-    """u of frame `frame` times the dv of the frames that read it, those that read a copy of it included."""
-    last, here, next = _widen(last, WORDS), _widen(here, WORDS), _widen(next, WORDS)
-    dt_0 += u * next
-    dt_1 += u * here
-    dt_2 += u * last
+def _sum_of(a, b, scale, PIXELS: tl.constexpr):
+    """a + scale b for each pixel."""
+    pixels = ()  # type: tuple[Any, ...]
+    for j in tl.static_range(PIXELS):
+        pixels = pixels + (a[j] + b[j] * scale,)  # noqa: RUF005  Triton has no (*pixels, sum)
+    return pixels
+
+
+@jit
+def _readers(last, here, next, frame, T, PIXELS: tl.constexpr, PAD: tl.constexpr):
+    """dv of the frames that read frame `frame` of u by each temporal tap, those that read a copy of it included."""
     if PAD == "replicate":
-        if frame == 0:
-            dt_0 += u * here
-        if frame == T - 1:
-            dt_2 += u * here
-    if PAD == "reflect":
-        if frame == 1:
-            dt_0 += u * last
-        if frame == T - 2:
-            dt_2 += u * next
-    return dt_0, dt_1, dt_2
+        is_first, is_last = tl.cast(frame == 0, tl.float32), tl.cast(frame == T - 1, tl.float32)
+        return _sum_of(next, here, is_first, PIXELS), here, _sum_of(last, here, is_last, PIXELS)
+    elif PAD == "reflect":
+        is_second, is_last_but_one = tl.cast(frame == 1, tl.float32), tl.cast(frame == T - 2, tl.float32)
+        return _sum_of(next, last, is_second, PIXELS), here, _sum_of(last, next, is_last_but_one, PIXELS)
+    else:
+        return next, here, last
 
 
 @jit
-def _temporal_adjoint(filters_ptr, last_even, here_even, next_even, last_odd, here_odd, next_odd, frame, T,
-                      BLOCK_C: tl.constexpr, PAD: tl.constexpr, WORDS: tl.constexpr):
-    """du of frame `frame` from the dv around it, for both pixels."""
-    taps_ptr = filters_ptr + 9 * BLOCK_C + tl.arange(0, BLOCK_C)
-    first = tl.load(taps_ptr)[None, :]
-    middle = tl.load(taps_ptr + BLOCK_C)[None, :]
-    last = tl.load(taps_ptr + 2 * BLOCK_C)[None, :]
-    of_next, of_last = first, last
-    if PAD == "replicate":
-        middle += tl.where(frame == 0, first, 0.0) + tl.where(frame == T - 1, last, 0.0)
-    if PAD == "reflect":
-        of_last += tl.where(frame == 1, first, 0.0)
-        of_next += tl.where(frame == T - 2, last, 0.0)
-    even = of_next * _widen(next_even, WORDS) + middle * _widen(here_even, WORDS) + of_last * _widen(last_even, WORDS)
-    odd = of_next * _widen(next_odd, WORDS) + middle * _widen(here_odd, WORDS) + of_last * _widen(last_odd, WORDS)
-    return even, odd
+def _store_sums(dw_ptr, sums, mask):
+    for k in tl.static_range(3):
+        tl.store(dw_ptr + 9 * k, tl.sum(sums[k], 0), mask=mask)
 
 
 @jit
-def _depthwise_pair_bwd_weight_kernel(x_ptr, dv_ptr, filters_ptr, ds_ptr, dt_ptr, T, H, W, T_out, H_out, W_out, frames,
-                                      stride_xn, stride_xt, stride_xh, stride_xw,
+def _depthwise_pair_bwd_weight_kernel(x_ptr, dv_ptr, filters_ptr, dw_ptr, T, H, W, T_out, H_out, W_out, frames, pieces,
+                                      tiles, parts, stride_xn, stride_xt, stride_xh, stride_xw,
                                       stride_vn, stride_vt, stride_vh, stride_vw,
                                       C: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_H: tl.constexpr,
-                                      BLOCK_W: tl.constexpr, VEC: tl.constexpr, PAD_SPACE: tl.constexpr,
-                                      PAD_TIME: tl.constexpr, NORM: tl.constexpr, WORDS: tl.constexpr):
-    """A tile's share of the filters' gradients from `frames` frames of x. Grid as for `_depthwise_pair_kernel`.
-
-    With w_k[f] the dv of the frames that read frame f of u by tap k:  dt_k = sum u w_k,  du = sum_k temporal_k w_k,
-    ds_ij = sum du x_ij.
-    """
+                                      BLOCK_W: tl.constexpr, PIXELS: tl.constexpr, VEC: tl.constexpr,
+                                      PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, NORM: tl.constexpr,
+                                      WORDS: tl.constexpr):
+    """dw [programs, C, 3, 3, 3]: dv times what it reads of x by each tap of the 3x3x3 filter that the pair is, over
+    every num_programs-th part of the work: a tile of a sample for `frames` frames. Grid: programs, channel blocks."""
     stride_xn, stride_xt, stride_xh, stride_xw = _strides(stride_xn, stride_xt, stride_xh, stride_xw, VEC, WORDS)
     stride_vn, stride_vt, stride_vh, stride_vw = _strides(stride_vn, stride_vt, stride_vh, stride_vw, VEC, WORDS)
-    blocks_c: tl.constexpr = (C + BLOCK_C - 1) // BLOCK_C
-    pid_c, tiles = tl.program_id(0) % blocks_c, tl.num_programs(0) // blocks_c
-    x_ptr = _words(x_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_xn
-    dv_ptr = _words(dv_ptr + pid_c * BLOCK_C, WORDS) + tl.program_id(2) * stride_vn
-    filters_ptr += pid_c * (14 * BLOCK_C)
-    num_c = C - pid_c * BLOCK_C
-    top, left = _tile(tl.program_id(0) // blocks_c, W_out, BLOCK_H, BLOCK_W)
-    offs_h, offs_w = _pairs(top, left, BLOCK_H, BLOCK_W)
-    offs_c = tl.arange(0, BLOCK_C)
+    first_c = tl.program_id(1) * BLOCK_C
+    x_ptr, dv_ptr = _words(x_ptr + first_c, WORDS), _words(dv_ptr + first_c, WORDS)
+    if NORM:
+        filters_ptr += tl.program_id(1) * (14 * BLOCK_C)
+    num_c = C - first_c
     before_hw: tl.constexpr = 0 if PAD_SPACE == "none" else 1
     before_t: tl.constexpr = 0 if PAD_TIME == "none" else 1
     pad: tl.constexpr = "zeros" if PAD_SPACE == "none" else PAD_SPACE
 
     zero = tl.zeros((BLOCK_H * BLOCK_W, BLOCK_C), tl.float32)
-    ds_00, ds_01, ds_02, ds_10, ds_11, ds_12, ds_20, ds_21, ds_22 = (zero, zero, zero, zero, zero, zero, zero, zero,
-                                                                     zero)
-    dt_0, dt_1, dt_2 = zero, zero, zero
-    start = tl.program_id(1) * frames
-    end = tl.minimum(start + frames, T)
+    zeros = (zero, zero, zero)
+    dw_00, dw_01, dw_02, dw_10, dw_11, dw_12, dw_20, dw_21, dw_22 = (zeros, zeros, zeros, zeros, zeros, zeros, zeros,
+                                                                     zeros, zeros)
+    offs, tiles_w = tl.arange(0, BLOCK_H * BLOCK_W), tl.cdiv(W_out, BLOCK_W * PIXELS)
+    for part in range(tl.program_id(0), parts, tl.num_programs(0)):
+        tile, piece, sample = part % tiles, part // tiles % pieces, part // tiles // pieces
+        offs_h = tile // tiles_w * BLOCK_H + offs // BLOCK_W
+        offs_w = (tile % tiles_w * BLOCK_W + offs % BLOCK_W) * PIXELS
+        rows, cols = offs_h - before_hw, offs_w - before_hw
+        sample_x, sample_dv = x_ptr + sample * stride_xn, dv_ptr + sample * stride_vn
+        start = piece * frames
+        last = _load_gradient(sample_dv, start + before_t - 2, offs_h, offs_w, num_c, T_out, H_out, W_out, stride_vt,
+                              stride_vh, stride_vw, C, BLOCK_C, PIXELS, PAD_TIME, WORDS)
+        here = _load_gradient(sample_dv, start + before_t - 1, offs_h, offs_w, num_c, T_out, H_out, W_out, stride_vt,
+                              stride_vh, stride_vw, C, BLOCK_C, PIXELS, PAD_TIME, WORDS)
+        for frame in range(start, tl.minimum(start + frames, T)):
+            next = _load_gradient(sample_dv, frame + before_t, offs_h, offs_w, num_c, T_out, H_out, W_out, stride_vt,
+                                  stride_vh, stride_vw, C, BLOCK_C, PIXELS, PAD_TIME, WORDS)
+            dv_0, dv_1, dv_2 = _readers(last, here, next, frame, T, PIXELS, PAD_TIME)
+            frame_ptr = sample_x + frame * stride_xt
+            dw_00, dw_01, dw_02 = _weight_row(
+                frame_ptr, filters_ptr, 0, rows, cols, num_c, H, W, stride_xh, stride_xw, dv_0, dv_1, dv_2, dw_00,
+                dw_01, dw_02, C, BLOCK_C, PIXELS, pad, NORM, WORDS)
+            dw_10, dw_11, dw_12 = _weight_row(
+                frame_ptr, filters_ptr, 1, rows, cols, num_c, H, W, stride_xh, stride_xw, dv_0, dv_1, dv_2, dw_10,
+                dw_11, dw_12, C, BLOCK_C, PIXELS, pad, NORM, WORDS)
+            dw_20, dw_21, dw_22 = _weight_row(
+                frame_ptr, filters_ptr, 2, rows, cols, num_c, H, W, stride_xh, stride_xw, dv_0, dv_1, dv_2, dw_20,
+                dw_21, dw_22, C, BLOCK_C, PIXELS, pad, NORM, WORDS)
+            last, here = here, next
+
+    offs_c = tl.arange(0, BLOCK_C)
     mask_c = offs_c < num_c
-    piece = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
-    program = tl.cast(piece, tl.int64) * tiles + tl.program_id(0) // blocks_c
-    ds_ptr += (program * C + pid_c * BLOCK_C + offs_c) * 9
-    dt_ptr += (program * C + pid_c * BLOCK_C + offs_c) * 3
-    u_even, u_odd = zero, zero  # of the frame before
-    last_even, last_odd = _load_gradient(dv_ptr, start + before_t - 2, offs_h, offs_w, num_c, T_out, H_out, W_out,
-                                         stride_vt, stride_vh, stride_vw, C, BLOCK_C, PAD_TIME, WORDS)
-    here_even, here_odd = _load_gradient(dv_ptr, start + before_t - 1, offs_h, offs_w, num_c, T_out, H_out, W_out,
-                                         stride_vt, stride_vh, stride_vw, C, BLOCK_C, PAD_TIME, WORDS)
-    # Meets u of no frame: zero. Not an alias of last_*: triton 3.7.1 drops one from what a loop carries, and compiled
-    # code had zero for the gradient of the last temporal tap.
-    older_even, older_odd = tl.zeros_like(last_even), tl.zeros_like(last_odd)
-    for frame in range(start, end + 1):
-        # dt takes u of the frame before: all readers are needed here, and free their registers before the taps.
-        next_even, next_odd = _load_gradient(dv_ptr, frame + before_t, offs_h, offs_w, num_c, T_out, H_out, W_out,
-                                             stride_vt, stride_vh, stride_vw, C, BLOCK_C, PAD_TIME, WORDS)
-        dt_0, dt_1, dt_2 = _temporal_products(u_even, older_even, last_even, here_even, frame - 1, T, dt_0, dt_1,
-                                              dt_2, PAD_TIME, WORDS)
-        dt_0, dt_1, dt_2 = _temporal_products(u_odd, older_odd, last_odd, here_odd, frame - 1, T, dt_0, dt_1, dt_2,
-                                              PAD_TIME, WORDS)
-        if frame < end:
-            du_even, du_odd = _temporal_adjoint(filters_ptr, last_even, here_even, next_even, last_odd, here_odd,
-                                                next_odd, frame, T, BLOCK_C, PAD_TIME, WORDS)
-            frame_ptr = x_ptr + frame * stride_xt
-            rows, cols = offs_h - before_hw, offs_w - before_hw
-            u_even, u_odd, ds_00, ds_01, ds_02 = _weight_row(
-                frame_ptr, filters_ptr, 0, rows, cols, num_c, H, W, stride_xh, stride_xw, zero, zero, du_even, du_odd,
-                ds_00, ds_01, ds_02, C, BLOCK_C, pad, NORM, WORDS)
-            u_even, u_odd, ds_10, ds_11, ds_12 = _weight_row(
-                frame_ptr, filters_ptr, 1, rows, cols, num_c, H, W, stride_xh, stride_xw, u_even, u_odd, du_even,
-                du_odd, ds_10, ds_11, ds_12, C, BLOCK_C, pad, NORM, WORDS)
-            u_even, u_odd, ds_20, ds_21, ds_22 = _weight_row(
-                frame_ptr, filters_ptr, 2, rows, cols, num_c, H, W, stride_xh, stride_xw, u_even, u_odd, du_even,
-                du_odd, ds_20, ds_21, ds_22, C, BLOCK_C, pad, NORM, WORDS)
-            older_even, older_odd, last_even, last_odd = last_even, last_odd, here_even, here_odd
-            here_even, here_odd = next_even, next_odd
-        else:  # inside: a loop without a store has its loads of filters lifted out, at 96 registers
-            tl.store(ds_ptr, tl.sum(ds_00, 0), mask=mask_c)
-            tl.store(ds_ptr + 1, tl.sum(ds_01, 0), mask=mask_c)
-            tl.store(ds_ptr + 2, tl.sum(ds_02, 0), mask=mask_c)
-            tl.store(ds_ptr + 3, tl.sum(ds_10, 0), mask=mask_c)
-            tl.store(ds_ptr + 4, tl.sum(ds_11, 0), mask=mask_c)
-            tl.store(ds_ptr + 5, tl.sum(ds_12, 0), mask=mask_c)
-            tl.store(ds_ptr + 6, tl.sum(ds_20, 0), mask=mask_c)
-            tl.store(ds_ptr + 7, tl.sum(ds_21, 0), mask=mask_c)
-            tl.store(ds_ptr + 8, tl.sum(ds_22, 0), mask=mask_c)
-            tl.store(dt_ptr, tl.sum(dt_0, 0), mask=mask_c)
-            tl.store(dt_ptr + 1, tl.sum(dt_1, 0), mask=mask_c)
-            tl.store(dt_ptr + 2, tl.sum(dt_2, 0), mask=mask_c)
+    dw_ptr += (tl.program_id(0) * C + first_c + offs_c) * 27
+    _store_sums(dw_ptr, dw_00, mask_c)
+    _store_sums(dw_ptr + 1, dw_01, mask_c)
+    _store_sums(dw_ptr + 2, dw_02, mask_c)
+    _store_sums(dw_ptr + 3, dw_10, mask_c)
+    _store_sums(dw_ptr + 4, dw_11, mask_c)
+    _store_sums(dw_ptr + 5, dw_12, mask_c)
+    _store_sums(dw_ptr + 6, dw_20, mask_c)
+    _store_sums(dw_ptr + 7, dw_21, mask_c)
+    _store_sums(dw_ptr + 8, dw_22, mask_c)
+
+
+@jit
+def _combine_filter_gradients_kernel(dw_ptr, spatial_ptr, temporal_ptr, ds_ptr, dt_ptr, programs, C,
+                                     BLOCK_P: tl.constexpr):
+    """With dw summed over programs:  ds_ij = sum_k temporal_k dw_kij,  dt_k = sum_ij spatial_ij dw_kij.
+    Grid: channels."""
+    c = tl.program_id(0)
+    offs_p, offs_k, offs_ij = tl.arange(0, BLOCK_P), tl.arange(0, 4), tl.arange(0, 16)
+    offs = (offs_k * 9)[:, None] + offs_ij[None, :]
+    mask = (offs_k < 3)[:, None] & (offs_ij < 9)[None, :]
+    acc = tl.zeros((BLOCK_P, 4, 16), tl.float32)
+    for start in range(0, programs, BLOCK_P):
+        program = start + offs_p
+        acc += tl.load(dw_ptr + ((program * C + c) * 27)[:, None, None] + offs[None, :, :],
+                       mask=(program < programs)[:, None, None] & mask[None, :, :], other=0.0)
+    dw = tl.sum(acc, 0)
+    temporal = tl.load(temporal_ptr + c * 3 + offs_k, mask=offs_k < 3, other=0.0).to(tl.float32)
+    spatial = tl.load(spatial_ptr + c * 9 + offs_ij, mask=offs_ij < 9, other=0.0).to(tl.float32)
+    ds, dt = tl.sum(dw * temporal[:, None], 0), tl.sum(dw * spatial[None, :], 1)
+    tl.store(ds_ptr + c * 9 + offs_ij, ds.to(ds_ptr.dtype.element_ty), mask=offs_ij < 9)
+    tl.store(dt_ptr + c * 3 + offs_k, dt.to(dt_ptr.dtype.element_ty), mask=offs_k < 3)
 
 
 class Norm(NamedTuple):
@@ -491,7 +488,7 @@ class TileConfig(NamedTuple):
 
 # (block_h, block_w) by the pairs of pixels in a tile: as square in pixels as powers of two allow.
 TILE_OF_PAIRS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (4, 2), 16: (4, 4), 32: (8, 4), 64: (8, 8), 128: (16, 8),
-                 256: (16, 16)}
+                 256: (16, 16), 512: (32, 16)}
 
 
 def tile_config(channels: int, dtype: torch.dtype, pixels: int, arch: str) -> TileConfig:
@@ -504,6 +501,24 @@ def tile_config(channels: int, dtype: torch.dtype, pixels: int, arch: str) -> Ti
     threads = 128 if pixels <= 64 * 64 else 256
     threads_per_pixel = max(1, block_c * dtype.itemsize // 16)
     return TileConfig(block_c, *TILE_OF_PAIRS[threads // threads_per_pixel], threads // warp_size(arch))
+
+
+class WeightConfig(NamedTuple):
+    """A launch: a tile of block_h x block_w x pixels pixels and block_c channels, for num_warps warps."""
+    block_c: int
+    block_h: int
+    block_w: int
+    pixels: int
+    num_warps: int
+
+
+def weight_config(channels: int, dtype: torch.dtype, pixels: int, arch: str) -> WeightConfig:
+    """Four channels of neighbouring pixels per thread, whose 27 sums take 108 registers. Four pixels; in float32 two,
+    since three spill 148 bytes (C=64 sm_90, reflect and replicate) or 16 (zeros sm_100)."""
+    block_c = min(triton.next_power_of_2(channels), 64)
+    threads = 128 if pixels <= 64 * 64 else 256
+    block_h, pairs_w = TILE_OF_PAIRS[2 * threads // max(1, block_c // 4)]
+    return WeightConfig(block_c, block_h, pairs_w // 2, 4 if dtype.itemsize == 2 else 2, threads // warp_size(arch))
 
 
 def warp_size(arch: str) -> int:
@@ -615,20 +630,28 @@ def launch_bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, 
     check_frame_size(dv)
     n, c, t = x.shape[:3]
     h, w = dv.shape[3:]
-    block_c, block_h, block_w, num_warps = tile_config(c, x.dtype, h * w, arch_of(x))
-    tiles, blocks = triton.cdiv(h, block_h) * triton.cdiv(w, 2 * block_w), triton.cdiv(c, block_c)
+    config = weight_config(c, x.dtype, h * w, arch_of(x))
+    tiles = triton.cdiv(h, config.block_h) * triton.cdiv(w, config.block_w * config.pixels)
+    blocks = triton.cdiv(c, config.block_c)
     frames = frames_per_program(t, tiles * blocks * n, arch_of(x))
     pieces = triton.cdiv(t, frames)
+    parts = tiles * pieces * n
+    # As many programs as run at once, eight warps of 255 registers: each adds its sums to what is read again.
+    at_once = multiprocessors(arch_of(x)) * 256 // (config.num_warps * warp_size(arch_of(x)))
+    programs = min(parts, triton.cdiv(at_once, blocks))
     vec = vector_size(x, dv)
-    ds = x.new_empty((n * pieces * tiles, c, 3, 3), dtype=torch.float32)
-    dt = x.new_empty((n * pieces * tiles, c, 3), dtype=torch.float32)
+    dw = x.new_empty((programs, c, 3, 3, 3), dtype=torch.float32)
+    ds, dt = spatial.new_empty(spatial.shape), temporal.new_empty(temporal.shape)
     with on_device_of(x):
-        filters = pack_filters(spatial, temporal, block_c, norm)
-        _depthwise_pair_bwd_weight_kernel[(tiles * blocks, pieces, n)](
-            x, dv, filters, ds, dt, *x.shape[2:], *dv.shape[2:], frames, *strides(x), *strides(dv), C=c,
-            BLOCK_C=block_c, BLOCK_H=block_h, BLOCK_W=block_w, VEC=vec, PAD_SPACE=pad_space, PAD_TIME=pad_time,
-            NORM=norm is not None, WORDS=in_words(vec, x, dv), num_warps=num_warps)
-    return ds.sum(0).to(spatial.dtype), dt.sum(0).to(temporal.dtype)
+        filters = pack_filters(spatial, temporal, config.block_c, norm) if norm else None
+        _depthwise_pair_bwd_weight_kernel[(programs, blocks)](
+            x, dv, filters, dw, *x.shape[2:], *dv.shape[2:], frames, pieces, tiles, parts, *strides(x), *strides(dv),
+            C=c, BLOCK_C=config.block_c, BLOCK_H=config.block_h, BLOCK_W=config.block_w, PIXELS=config.pixels, VEC=vec,
+            PAD_SPACE=pad_space, PAD_TIME=pad_time, NORM=norm is not None, WORDS=in_words(vec, x, dv),
+            num_warps=config.num_warps)
+        _combine_filter_gradients_kernel[(c,)](dw, spatial.contiguous(), temporal.contiguous(), ds, dt, programs, c,
+                                               BLOCK_P=64, num_warps=4)
+    return ds, dt
 
 
 def _fwd_fake(x, spatial, temporal, pad_space, pad_time):

@@ -13,12 +13,11 @@ from .launch_cases import CASES, LaunchCase
 
 pytestmark = [pytest.mark.compiled, pytest.mark.skipif(why_not() is not None, reason=why_not() or "")]
 
-# Every kernel for each vendor and in each of two dtypes; -m slow runs the rest. sm_90 and sm_100 differ from sm_80 in
-# their matrix instructions, which are not covered, and in launch tables.
+# A case says what is quick: every kernel for each vendor and in each of two dtypes; -m slow runs the rest. sm_90 and
+# sm_100 differ from sm_80 in their matrix instructions, which are not covered, and in launch tables.
 ARCHES = ("sm_80", "sm_90", "gfx942")
-QUICK = {("sm_80", torch.bfloat16), ("gfx942", torch.float32)}
 VARIANTS = [pytest.param(case, dtype, arch, id=f"{case.name}-{label(dtype)}-{arch}",
-                         marks=() if (arch, dtype) in QUICK or len(case.dtypes) == 1 else pytest.mark.slow)
+                         marks=() if (arch, dtype) in case.quick else pytest.mark.slow)
             for case in CASES for dtype in case.dtypes for arch in ARCHES]
 
 

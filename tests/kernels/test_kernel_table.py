@@ -11,11 +11,12 @@ from ..tools.compiled_on_cpu import why_not
 from ..tools.kernel_table import TABLE, TRAFFIC, Table, committed, faults, key_of, measure, measure_traffic, worse
 from ..tools.launches import ARCHES
 from .compare import label
-from .launch_cases import CASES, LaunchCase
+from .launch_cases import TABLE_CASES, LaunchCase
 
 pytestmark = pytest.mark.compiled
 
-VARIANTS = [pytest.param(case, dtype, id=f"{case.name}-{label(dtype)}") for case in CASES for dtype in case.dtypes]
+VARIANTS = [pytest.param(case, dtype, id=f"{case.name}-{label(dtype)}")
+            for case in TABLE_CASES for dtype in case.dtypes]
 
 
 def check(rows: Table, case: LaunchCase, before: Table) -> None:
@@ -48,6 +49,6 @@ def test_committed_rows_are_what_the_compilers_say(case: LaunchCase, dtype: torc
 
 
 def test_every_committed_row_has_its_case() -> None:
-    columns = (*ARCHES, TRAFFIC)
-    prefixes = tuple(key_of(case, dtype, column, "") for case in CASES for dtype in case.dtypes for column in columns)
+    prefixes = tuple(key_of(case, dtype, column, "")
+                     for case in TABLE_CASES for dtype in case.dtypes for column in (*ARCHES, TRAFFIC))
     assert [key for key in committed() if not key.startswith(prefixes)] == []

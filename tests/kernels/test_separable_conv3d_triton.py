@@ -1,12 +1,13 @@
 """The Triton kernels of the depthwise pair and the separable convolution against their references in plain torch.
 
 Without a GPU they run in Triton's interpreter, some 40 us per operation: shapes are small, and a case has one program
-or two. What the interpreter cannot show (races, real loads) the tests marked `gpu` and the compiled kernels do.
+or two. What the interpreter cannot show (races, real loads) the tests marked `gpu` do, and test_compiled.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,6 @@ from sgif.kernels.separable_conv3d import (
     separable_conv_stats_fwd,
 )
 
-from ..tools.compiled_on_cpu import compiled_on_cpu, why_not
 from .compare import DEVICE, LAYOUTS, Calculation, Results, assert_matches, label, leaf, random
 
 pytest.importorskip("triton")
@@ -187,24 +187,11 @@ def block_gradients(block: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> Calc
     return run
 
 
-compiled = [pytest.mark.compiled, pytest.mark.skipif(why_not() is not None, reason=why_not() or "")]
-
-
-def by_compiled_code(calculation: Calculation, arch: str) -> Calculation:
-    def run(*tensors: Tensor) -> Results:
-        with compiled_on_cpu(arch) as launches:
-            results = calculation(*tensors)
-        assert launches, "it launched nothing: not the Triton form"
-        return results
-    return run
-
-
-@pytest.mark.parametrize("by", ["triton", "torch", pytest.param("sm_80", marks=compiled),
-                                pytest.param("gfx942", marks=[*compiled, pytest.mark.slow])])
+@pytest.mark.parametrize("impl", ["triton", "torch"])
 @pytest.mark.parametrize(("shape", "pad_space", "pad_time"), [((1, 4, 2, 3, 4), "zeros", "zeros"),
                                                               ((2, 4, 1, 2, 3), "replicate", "replicate")], ids=label)
 def test_training_block_matches_norm_activation_and_convolution(shape: Shape, pad_space: PadMode, pad_time: PadMode,
-                                                                by: str) -> None:
+                                                                impl: Any) -> None:
     """Statistics of a mean far from zero included."""
     x, *filters, dy = inputs(shape, 3, pad_space=pad_space, pad_time=pad_time)
     gamma, beta = random(4, seed=7).to(DEVICE), random(4, seed=8).to(DEVICE)
@@ -212,17 +199,14 @@ def test_training_block_matches_norm_activation_and_convolution(shape: Shape, pa
     def fused(x: Tensor, gamma: Tensor, beta: Tensor, *filters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         var, mean = torch.var_mean(x.detach(), (0, 2, 3, 4), correction=0)
         return norm_act_separable_conv3d(x, mean, var, gamma, beta, *filters, pad_space=pad_space, pad_time=pad_time,
-                                         impl="torch" if by == "torch" else "triton")
+                                         impl=impl)
 
     def apart(x: Tensor, gamma: Tensor, beta: Tensor, *filters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y = separable_conv3d_reference(batch_norm_act_reference(x, gamma, beta), *filters, pad_space=pad_space,
                                        pad_time=pad_time)
         var, mean = torch.var_mean(y, (0, 2, 3, 4), correction=0)
         return y, mean, var
-    block = block_gradients(fused)
-    if by not in ("triton", "torch"):
-        block = by_compiled_code(block, by)
-    assert_matches(block, block_gradients(apart), (x + 2, gamma, beta, *filters, dy), terms=27 * 4)
+    assert_matches(block_gradients(fused), block_gradients(apart), (x + 2, gamma, beta, *filters, dy), terms=27 * 4)
 
 
 @pytest.mark.parametrize("impl", ["triton", "torch"])
@@ -340,39 +324,6 @@ def test_more_channels_than_a_program_holds_are_refused_by_name() -> None:
     x, *filters, _ = inputs((1, 129, 1, 1, 1), 2)
     with pytest.raises(ValueError, match="128 channels at most"):
         separable_conv3d(x, *filters, impl="triton")
-
-
-@pytest.mark.parametrize(("arch", "dtype", "shape", "pad_space", "pad_time"), [
-    pytest.param("sm_80", torch.bfloat16, (1, 64, 3, 5, 7), "replicate", "replicate", marks=compiled),
-    pytest.param("gfx942", torch.float32, (1, 8, 4, 5, 17), "reflect", "circular", marks=compiled),
-    pytest.param("sm_80", torch.float16, (1, 24, 3, 4, 5), "none", "reflect", marks=[*compiled, pytest.mark.slow]),
-    pytest.param("gfx942", torch.bfloat16, (2, 3, 1, 1, 3), "zeros", "zeros", marks=[*compiled, pytest.mark.slow]),
-], ids=label)
-def test_compiled_pair_matches_reference(arch: str, dtype: torch.dtype, shape: Shape, pad_space: PadMode,
-                                         pad_time: PadMode) -> None:
-    """The interpreter is no witness of what triton's front end makes of a loop: it once lost a carried tensor here."""
-    x, spatial, temporal, _, _, dv = inputs(shape, shape[1], dtype, pad_space, pad_time)
-    options = {"pad_space": pad_space, "pad_time": pad_time}
-    last = LAYOUTS["channels-last"]
-    assert_matches(by_compiled_code(pair_gradients(depthwise_pair3d, impl="triton", **options), arch),
-                   pair_gradients(depthwise_pair3d_reference, **options), (last(x), spatial, temporal, last(dv)),
-                   multilinear=True, terms=300)
-
-
-@pytest.mark.parametrize(("arch", "dtype", "channels", "out_channels", "pad_space", "pad_time"), [
-    pytest.param("sm_80", torch.bfloat16, 32, 32, "replicate", "replicate", marks=compiled),
-    pytest.param("gfx942", torch.bfloat16, 3, 32, "zeros", "zeros", marks=compiled),
-    pytest.param("sm_80", torch.float32, 32, 3, "reflect", "circular", marks=[*compiled, pytest.mark.slow]),
-    pytest.param("sm_80", torch.bfloat16, 128, 128, "replicate", "zeros", marks=[*compiled, pytest.mark.slow]),
-    pytest.param("gfx942", torch.float32, 64, 64, "replicate", "zeros", marks=[*compiled, pytest.mark.slow]),
-], ids=label)
-def test_compiled_conv_matches_reference(arch: str, dtype: torch.dtype, channels: int, out_channels: int,
-                                         pad_space: PadMode, pad_time: PadMode) -> None:
-    options = {"pad_space": pad_space, "pad_time": pad_time}
-    assert_matches(by_compiled_code(conv_gradients(separable_conv3d, impl="triton", **options), arch),
-                   conv_gradients(separable_conv3d_reference, **options),
-                   inputs((1, channels, 3, 5, 7), out_channels, dtype, pad_space, pad_time), multilinear=True,
-                   terms=300)
 
 
 @pytest.mark.gpu

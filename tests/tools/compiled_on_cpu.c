@@ -250,6 +250,19 @@ IGNORED(llvm_nvvm_cp_async_wait_all)
 
 GPU(__nvvm_reflect) { out->i32[0] = 0; }
 GPU(llvm_nvvm_mulhi_ui) { out->u32[0] = (uint64_t)in[0].u32[0] * in[1].u32[0] >> 32; }
+/* Four bytes of eight: a selector's lower three bits say which, its upper bit that its sign is meant. */
+static uint32_t permuted_bytes(const Slot *in) {
+    uint64_t bytes = (uint64_t)in[1].u32[0] << 32 | in[0].u32[0];
+    uint32_t result = 0;
+    for (int i = 0; i < 4; i++) {
+        uint32_t selector = in[2].u32[0] >> 4 * i, byte = bytes >> 8 * (selector & 7) & 0xff;
+        if (selector & 8) byte = byte & 0x80 ? 0xff : 0;
+        result |= byte << 8 * i;
+    }
+    return result;
+}
+GPU(llvm_nvvm_prmt) { out->u32[0] = permuted_bytes(in); }
+GPU(prmt_b32) { out->u32[0] = permuted_bytes(in); }
 /* A function of one float, with and without flush of denormals to zero, which is not imitated. */
 #define UNARY(name, suffix, value) \
     GPU(name##suffix) { float x = in[0].f32[0]; out->f32[0] = value; } \

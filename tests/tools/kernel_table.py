@@ -49,6 +49,7 @@ def key_of(case: LaunchCase, dtype: torch.dtype, column: str, kernel: str) -> st
 
 def measure(case: LaunchCase, dtype: torch.dtype, arch: str, known: Mapping[str, Row]) -> Table:
     """Rows of the case's kernels. One of `known` is taken as it is if the compiler would be given the same."""
+    assert case.large is not None, f"{case.name} is not in the table"
     with captured_launches(arch) as launches:
         case.calculation(*case.unfilled(case.large, dtype))
     rows: Table = {}
@@ -160,12 +161,13 @@ def _run(case: LaunchCase, inputs: tuple[Tensor, ...]) -> tuple[list[Traffic], d
 
 def faults(key: str, row: Row, case: LaunchCase) -> list[str]:
     """What no row may have."""
-    arch = key.split(" | ")[2]
+    _, _, arch, kernel = key.split(" | ")
+    kernel = kernel.split(" ")[0]  # without the number of a specialisation
     found = []
     if row.get("spill_bytes"):
         found.append(f"{row['spill_bytes']} bytes are spilled")
     found += [f"{argument} is accessed in {bits} bits, not 128" for argument, bits in row.get("bits", {}).items()
-              if bits < 128 and not {argument, f"{arch} {argument}"} & case.narrow.keys()]
+              if bits < 128 and not {argument, f"{arch} {argument}", f"{kernel} {argument}"} & case.narrow.keys()]
     if "instructions_per_element" in row and row["instructions_per_element"] is None:
         found.append("what it stores is less than what it goes through: the case must give elements_per_turn")
     return found
@@ -244,13 +246,13 @@ def print_table(rows: Table) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    from ..kernels.launch_cases import CASES
+    from ..kernels.launch_cases import TABLE_CASES
 
     parser = argparse.ArgumentParser(prog="make kernels", description=__doc__.partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help="names of cases, or parts of names; default: all")
     parser.add_argument("--update", action="store_true", help=f"write {TABLE.name}")
     options = parser.parse_args(arguments)
-    chosen = [case for case in CASES if not options.cases or any(part in case.name for part in options.cases)]
+    chosen = [case for case in TABLE_CASES if not options.cases or any(part in case.name for part in options.cases)]
     before, rows, status = committed(), Table(), 0
     for case in chosen:
         for dtype in case.dtypes:

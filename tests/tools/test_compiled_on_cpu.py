@@ -66,6 +66,14 @@ def _delay_kernel(x_ptr, out_ptr, T, BLOCK: tl.constexpr, ALIAS: tl.constexpr):
             older, last = last, tl.load(x_ptr + t * BLOCK + offs)
 
 
+@triton.jit
+def _permute_bytes_kernel(selector_ptr, out_ptr, a, b):
+    offs = tl.arange(0, 32)
+    out = tl.inline_asm_elementwise("prmt.b32 $0, $1, $2, $3;", "=r,r,r,r", [a, b, tl.load(selector_ptr + offs)],
+                                    dtype=tl.int32, is_pure=True, pack=1)
+    tl.store(out_ptr + offs, out)
+
+
 def numbers(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
@@ -112,6 +120,14 @@ def test_matrix_units_multiply(arch: str, dtype: torch.dtype, precision: str, st
         _matmul_kernel[(2,)](x, w, out, 50, BLOCK_M=32, K=32, N=64, PRECISION=precision)
     allowed = 2 * step * (x.double().abs() @ w.double().abs()).max().item()
     torch.testing.assert_close(out.double(), x.double() @ w.double(), rtol=0, atol=allowed)
+
+
+def test_bytes_are_permuted_as_ptx_says() -> None:
+    selectors = torch.tensor([0x3210, 0x7654, 0x0123, 0x7531, 0xFBA8] + 27 * [0], dtype=torch.int32)
+    out = torch.empty_like(selectors)
+    with compiled_on_cpu("sm_80"):
+        _permute_bytes_kernel[(1,)](selectors, out, 0x43A29180, 0x47C645F4)
+    assert out[:5].tolist() == [0x43A29180, 0x47C645F4, 0x8091A243 - 2**32, 0x47454391, 0xFFFF]
 
 
 def test_what_the_front_end_loses_shows() -> None:

@@ -96,6 +96,7 @@ def test_narrow_access_and_spills_are_faults() -> None:
     assert faults(key, row, case) == [f"x_ptr {narrow}", f"out_ptr {narrow}"]
     assert faults(key, row, dataclasses.replace(case, narrow={"x_ptr": "one", "sm_90 out_ptr": "one"})) == []
     assert len(faults(key, row, dataclasses.replace(case, narrow={"x_ptr": "one", "sm_80 out_ptr": "one"}))) == 1
+    assert len(faults(key, row, dataclasses.replace(case, narrow={"_running_sum_kernel x_ptr": "one"}))) == 1
     case = dataclasses.replace(CASE, calculation=lambda x: running_sum(x, block=128, maxnreg=24))
     [(key, row)] = measure(case, BF16, "sm_90", {}).items()
     assert faults(key, row, case) == [f"{row['spill_bytes']} bytes are spilled"]
