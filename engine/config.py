@@ -52,8 +52,9 @@ class TrainConfig:
     max_width: int = setting(128, "most channels of any scale", group="model", metavar="C")
     padding: Padding = setting("reflect", "the generators' padding in space: at every layer, or zeros once at the "
                                "input", group="model")
-    noise: Noise = setting("volume", "noise of the 3D scales: new in every frame, or split into a map that all frames "
-                           "share and, at the coarsest scale, two channels that change", group="model")
+    noise: Noise = setting("volume", "noise as in the paper: new in every frame at 3D scales; or split into a map that "
+                           "all frames share and, at the coarsest scale, two channels that change, none at 2D scales",
+                           group="model")
     noise_smooth_px: float = setting(0.0, "blur of what changes from frame to frame in the coarsest scale's noise: "
                                      "standard deviation of a Gaussian",
                                      group="model", metavar="PX")

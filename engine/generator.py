@@ -83,14 +83,14 @@ def with_neighbours(x: Tensor) -> Tensor:
 
 
 def generate_scale(generator: Generator, coarser: Tensor | None, noise: Tensor | PhiloxNoise | None,
-                   amplitude: Tensor | float, shape: tuple[int, int, int]) -> Tensor:
+                   amplitude: float, shape: tuple[int, int, int]) -> Tensor:
     """x_n = up(x_{n-1}) + tanh(G_n(sigma_n z_n + up(x_{n-1}))), eq. 2; up(...) is zero at scale 0.
 
     Args:
         coarser: x_{n-1} [N, 3, T, h, w], or None at scale 0, where N is 1.
         noise: z_n [N, 3, T, H, W], with 1 in place of N, 3 or T where all share one, or noise that is drawn where it
             is used; None for none (not at scale 0).
-        amplitude: sigma_n, a number or one for each sample [N].
+        amplitude: sigma_n; no noise where it is 0.
         shape: (T, H, W) of the result.
 
     Returns:
@@ -101,5 +101,5 @@ def generate_scale(generator: Generator, coarser: Tensor | None, noise: Tensor |
         assert noise is not None, "scale 0 is made from noise alone"
         inputs = scaled_noise((1, 3, *shape), noise, amplitude)
     else:
-        inputs = upsample_add_noise(coarser, size, noise, amplitude)
+        inputs = upsample_add_noise(coarser, size, noise if amplitude else None, amplitude)
     return upsample_tanh_residual(coarser, size, generator(inputs))

@@ -121,7 +121,7 @@ class ScaleTrainer:
                 return Batch(real=window(self.data.real), coarser=None, inputs=inputs)
             assert self.data.coarser_reconstruction is not None
             coarser = torch.cat((fake, window(self.data.coarser_reconstruction)))
-            inputs = upsample_add_noise(coarser, size, noise, self.amplitudes)
+            inputs = upsample_add_noise(coarser, size, noise if self.data.noise_amp else None, self.amplitudes)
             return Batch(real=window(self.data.real), coarser=coarser, inputs=inputs)
 
     def generate(self, batch: Batch) -> Tensor:

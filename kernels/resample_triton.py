@@ -90,6 +90,14 @@ def _volumes(seed, offs, group, n, first_c, stream, C: tl.constexpr, MAPS: tl.co
 
 
 @jit
+def _drawn_number(maps, volumes, lane: tl.constexpr, frame: tl.constexpr, MAPS: tl.constexpr):
+    if lane < MAPS:
+        return maps[lane]
+    else:  # triton would compile what follows a return, too
+        return volumes[4 * (lane - MAPS) + frame]
+
+
+@jit
 def _upsample_add_noise_kernel(
         x_ptr, noise_ptr, seed_ptr, amplitudes_ptr, y_ptr, h_start_ptr, h_weight_ptr, w_start_ptr, w_weight_ptr,
         T, H, W, x_stride_n, x_stride_c, x_stride_t, x_stride_h, x_stride_w,
@@ -146,8 +154,7 @@ def _upsample_add_noise_kernel(
                 y += amplitude * tl.load(z_plane + offs_z).to(tl.float32)
                 z_plane += tl.where(first_c + lane + 1 < C, z_stride_c, 0)
             if seed_ptr is not None:
-                drawn: tl.constexpr = 0 if GRAY else lane
-                y += amplitude * (maps[drawn] if drawn < MAPS else volumes[4 * (drawn - MAPS) + k])
+                y += amplitude * _drawn_number(maps, volumes, 0 if GRAY else lane, k, MAPS)
             tl.store(y_plane + offs, y.to(y_ptr.dtype.element_ty), mask=mask & (first_t + k < T) & (first_c + lane < C))
             y_plane += T * plane
         y_frame += plane

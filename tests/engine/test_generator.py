@@ -61,10 +61,12 @@ def test_scale_adds_a_residual_to_the_coarser_clip(shape: tuple[int, ...]) -> No
     torch.testing.assert_close(clip, up + torch.tanh((up + 0.3 * noise) / 2))
 
 
-def test_scale_without_noise_refines_the_coarser_clip() -> None:
+@pytest.mark.parametrize(("noise", "amplitude"), [(None, 0.3), (torch.full((1, 3, 4, 9, 11), torch.nan), 0.0)],
+                         ids=["none", "not asked for"])
+def test_scale_without_noise_refines_the_coarser_clip(noise: Tensor | None, amplitude: float) -> None:
     half, coarser = Half(), normal((1, 3, 4, 7, 8), 0, "coarser")
     up = upsampled(coarser, (9, 11))
-    clip = generate_scale(half, coarser, None, 0.3, (4, 9, 11))  # type: ignore[arg-type]
+    clip = generate_scale(half, coarser, noise, amplitude, (4, 9, 11))  # type: ignore[arg-type]
     torch.testing.assert_close(clip, up + torch.tanh(up / 2))
 
 

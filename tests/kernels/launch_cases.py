@@ -367,14 +367,13 @@ def _in_fours(calculation):
     return run
 
 
-def _drawn(impl):
-    def calculation(x):
-        seed = torch.tensor(1234567890123456789)
-        kinds = {"volume": {}, "map": {"shared": 1.0, "stream": 2}, "gray": {"shared": 0.3, "gray": True}}
-        return {name: upsample_add_noise(x, _larger(x), PhiloxNoise(seed=seed, **kind), 0.5, impl=impl)
-                for name, kind in kinds.items()} | {
-                    "scale 0": scaled_noise((2, 6, 5, 3, 7), PhiloxNoise(seed=seed, shared=0.5), 0.5, impl=impl)}
-    return calculation
+SEED = torch.tensor(1234567890123456789)
+
+
+def _drawn(kinds):
+    return lambda impl: lambda x: {
+        name: upsample_add_noise(x, _larger(x), PhiloxNoise(seed=SEED, **kind), 0.5, impl=impl)
+        for name, kind in kinds.items()}
 
 
 RESAMPLE = (
@@ -382,6 +381,8 @@ RESAMPLE = (
       for mode in ("bilinear", "bicubic")),
     LaunchCase(name="upsample + noise", inputs=_with_clips, **RGB, narrow=PLANES, **_by_each(
         lambda impl: lambda x, z: {"y": upsample_add_noise(x, _larger(x), z, 0.5, impl=impl)})),
+    LaunchCase(name="upsample + drawn noise", inputs=lambda shape, new: (new(*shape),), **RGB, narrow=PLANES,
+               comparison={"terms": 4}, **_by_each(_drawn({"volume": {}, "maps": {"maps": 3}}))),
     LaunchCase(name="upsample + tanh and backward", inputs=partial(_with_clips, clips=2), **RGB, narrow=PLANES,
                **_residual(), comparison={"terms": 4}),
     LaunchCase(name="colour statistics and backward", inputs=_clip_and_statistics, **RGB, comparison={"terms": 100},
@@ -406,8 +407,13 @@ RESAMPLE = (
                inputs=partial(_clip_and_statistics, skip=1), comparison={"terms": 1025}, **COLORS),
     LaunchCase(name="colour statistics of a pixel", small=(1, 3, 2, 1, 1), inputs=_clip_and_statistics,
                quick=[ON_SM_80], **COLORS),
-    LaunchCase(name="drawn noise", small=(1, 3, 5, 3, 4), inputs=lambda shape, new: (new(*shape),), quick=[ON_SM_80],
-               comparison={"terms": 4}, **_by_each(_drawn)),
+    LaunchCase(name="noise drawn in parts and kinds", small=(1, 3, 5, 3, 4), quick=[ON_SM_80],
+               inputs=lambda shape, new: (new(*shape),), comparison={"terms": 4}, **_by_each(_drawn({
+                   "gray": {"gray": True, "stream": 2}, "one map of three": {"maps": 1, "first_frame": 8}}))),
+    LaunchCase(name="noise alone", small=(2, 6, 5, 3, 7), inputs=lambda shape, new: (), quick=[ON_GFX942],
+               comparison={"terms": 4}, **_by_each(lambda impl: lambda: {
+                   "volume": scaled_noise((2, 6, 5, 3, 7), PhiloxNoise(seed=SEED), 0.5, impl=impl),
+                   "maps": scaled_noise((2, 6, 5, 3, 7), PhiloxNoise(seed=SEED, maps=6), 0.5, impl=impl)})),
 )
 
 CASES = (*DEPTHWISE, *SEPARABLE, *NORM, *RESAMPLE)
