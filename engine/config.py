@@ -53,8 +53,7 @@ class TrainConfig:
     padding: Padding = setting("reflect", "the generators' padding in space: at every layer, or zeros once at the "
                                "input", group="model")
     noise: Noise = setting("volume", "noise as in the paper: new in every frame at 3D scales; or split into a map that "
-                           "all frames share and, at the coarsest scale, two channels that change, none at 2D scales",
-                           group="model")
+                           "all frames share and, at the coarsest scale, two channels that change", group="model")
     noise_smooth_px: float = setting(0.0, "blur of what changes from frame to frame in the coarsest scale's noise: "
                                      "standard deviation of a Gaussian",
                                      group="model", metavar="PX")
@@ -146,8 +145,7 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a
 # GPU and minutes, not yet measured on one. `draft`: a watchable result on a 2-core CPU in minutes; its 3D generators
 # are dense, since on a CPU they cost what separable ones cost and learn faster.
-_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise": "split", "noise_smooth_px": 1.0, "lr": 2e-3,
-                             "rec_weight": 10.0}
+_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise": "split", "lr": 2e-3, "rec_weight": 10.0}
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "paper": {},
     "fast": {**_QUICK, "iterations": (2000, 2000)},

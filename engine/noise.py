@@ -25,13 +25,22 @@ def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int,
 
     "volume": new in every frame at 3D scales, one map for all frames at 2D ones (section 3.3.2); at scale 0 the three
     colours share it. "split": at scale 0 one channel is a map for all frames and two are new in every frame, so that
-    what stays and what moves need not be told apart; the other 3D scales have maps, 2D scales no noise.
+    what stays and what moves need not be told apart; finer scales have maps.
     """
     if plan.index > 0:
         maps = 3 if plan.kind == "2D" or config.noise == "split" else 0
         return PhiloxNoise(seed=seed, maps=maps, stream=plan.index)
     split = config.noise == "split"
     return smooth_noise(PhiloxNoise(seed=seed, maps=int(split), gray=not split), frames, size, config.noise_smooth_px)
+
+
+def sample_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int, size: tuple[int, int], *,
+                 first: ScalePlan) -> Tensor | PhiloxNoise | None:
+    """The noise that a sample, which begins at the scale `first`, takes at a scale: `scale_noise`, but none at the 2D
+    scales behind 3D ones of "split". Training needs it there; shown, it is a halftone (docs/decisions.md)."""
+    if config.noise == "split" and first.kind == "3D" and plan.kind == "2D":
+        return None
+    return scale_noise(plan, config, seed, frames, size)
 
 
 def smooth_noise(noise: PhiloxNoise, frames: int, size: tuple[int, int], deviation_px: float) -> Tensor:
@@ -54,11 +63,6 @@ def fixed_noise(plan: ScalePlan, num_frames: int, config: TrainConfig) -> Tensor
     z = scale_noise(plan, config, noise_seed(config.seed, "z_fixed"), num_frames, plan.size)
     assert isinstance(z, Tensor)
     return z
-
-
-def noise_gain(plan: ScalePlan, config: TrainConfig) -> float:
-    """`config.noise_gain`, but 0 at the 2D scales of "split": in few iterations they make a halftone of it."""
-    return 0.0 if config.noise == "split" and plan.kind == "2D" else config.noise_gain
 
 
 def noise_amplitude(coarser_reconstruction: Tensor, real: Tensor, gain: float) -> float:

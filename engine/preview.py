@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..kernels import PhiloxNoise, upsample
+from ..kernels import upsample
 from .clip import frames_from_tensor
 from .clip_writer import write_clip
-from .noise import noise_seed, scale_noise
+from .noise import noise_seed, sample_noise
 from .pyramid import ScalePlan
 from .runs import Run
-from .sampling import TrainedScale, run_scales
+from .sampling import ScaleNoise, TrainedScale, run_scales
 
 MIN_HEIGHT_PX = 96  # coarse scales are enlarged to this, to be seen
 
@@ -24,8 +24,8 @@ def write_preview(path: Path, stages: list[TrainedScale], reconstruction: Tensor
     def sample(index: int) -> Tensor:
         seed = noise_seed(run.config.seed, "preview", index, device=device)
 
-        def noise(plan: ScalePlan, size: tuple[int, int]) -> Tensor | PhiloxNoise:
-            return scale_noise(plan, run.config, seed, run.num_frames, size)
+        def noise(plan: ScalePlan, size: tuple[int, int]) -> ScaleNoise:
+            return sample_noise(plan, run.config, seed, run.num_frames, size, first=run.plans[0])
         clip = run_scales(stages, None, noise, run.num_frames, (1.0, 1.0), device)
         assert clip is not None
         return clip

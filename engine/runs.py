@@ -17,14 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..kernels import PhiloxNoise
 from .clip import Clip
 from .config import ConfigError, TrainConfig
 from .device import resolve_device
 from .generator import Generator
-from .noise import noise_seed, scale_noise
+from .noise import noise_seed, sample_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
-from .sampling import TrainedScale, device_of, reconstruct, run_scales
+from .sampling import ScaleNoise, TrainedScale, device_of, reconstruct, run_scales
 from .storage import RunError, load_weights, read_json, read_tensors
 
 SCHEMA = 1
@@ -135,8 +134,8 @@ class Run:
         def one(index: int) -> Tensor:
             drawn = noise_seed(seed, "sample", index, device=torch_device)
 
-            def noise(plan: ScalePlan, at: tuple[int, int]) -> Tensor | PhiloxNoise:
-                return scale_noise(plan, self.config, drawn, frames, at)
+            def noise(plan: ScalePlan, at: tuple[int, int]) -> ScaleNoise:
+                return sample_noise(plan, self.config, drawn, frames, at, first=self.plans[start_scale])
             coarser = self.real[start_scale - 1] if start_scale else None
             clip = run_scales(stages[start_scale:], coarser, noise, frames, scale, torch_device)
             assert clip is not None

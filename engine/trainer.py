@@ -20,7 +20,7 @@ from .config import TrainConfig
 from .device import describe_device, peak_bytes, resolve_device, set_threads
 from .events import Event, Listener, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from .losses import psnr_db
-from .noise import noise_amplitude, noise_gain
+from .noise import noise_amplitude
 from .preview import write_preview
 from .run_folder import append_row, keep_rows_before, open_or_create_run
 from .runs import Run
@@ -122,7 +122,7 @@ class ScaleSession:
             return ScaleData(real=real, coarser_reconstruction=None, z_fixed=self.run.z_fixed, noise_amp=1.0)
         reconstruction = reconstruct(self.coarser, self.run.z_fixed, self.device)
         return ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=self.run.z_fixed,
-                         noise_amp=noise_amplitude(reconstruction, real, noise_gain(self.plan, self.config)))
+                         noise_amp=noise_amplitude(reconstruction, real, self.config.noise_gain))
 
     def train(self, state: State | None, should_stop: Callable[[], bool]) -> None:
         """Run the iterations that are left and write the scale's files. Raises TrainingStopped."""

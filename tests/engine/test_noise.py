@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sgif.engine.config import Noise, TrainConfig
-from sgif.engine.noise import fixed_noise, noise_amplitude, noise_gain, noise_seed, scale_noise, smooth_noise
+from sgif.engine.noise import fixed_noise, noise_amplitude, noise_seed, sample_noise, scale_noise, smooth_noise
 from sgif.engine.pyramid import ScalePlan
 from sgif.engine.seeding import hashed, integer, uniform
 from sgif.kernels import PhiloxNoise, scaled_noise
@@ -147,6 +147,16 @@ def test_only_the_coarsest_scale_is_blurred(make_plan: Plan, index: int, smooth:
     assert torch.equal(white, blurred) is not smooth
 
 
+@pytest.mark.parametrize(("form", "first", "kind", "drawn"), [
+    ("volume", "3D", "2D", True), ("split", "3D", "3D", True), ("split", "3D", "2D", False),
+    ("split", "2D", "2D", True)])
+def test_samples_of_split_noise_take_none_at_2d_scales_behind_3d_ones(make_plan: Plan, form: Noise, first: str,
+                                                                      kind: str, drawn: bool) -> None:
+    plan, config, seed = make_plan(index=3, kind=kind), TrainConfig(noise=form), noise_seed(0, "sample", 1)
+    noise = sample_noise(plan, config, seed, 4, (9, 11), first=make_plan(index=1, kind=first))
+    assert noise == (scale_noise(plan, config, seed, 4, (9, 11)) if drawn else None)
+
+
 def test_places_hash_to_63_bits() -> None:
     numbers = {hashed(seed, "train", scale) for seed in range(40) for scale in range(40)}
     assert len(numbers) == 1600
@@ -182,12 +192,6 @@ def test_amplitude_measures_the_upsampled_reconstruction() -> None:
     up = interpolate(coarser[0].movedim(1, 0), size=(6, 8), mode="bilinear").movedim(1, 0)[None]
     rmse = [((up - real)[:, :, t] ** 2).mean() ** 0.5 for t in range(2)]
     assert noise_amplitude(coarser, real, 0.1) == pytest.approx(0.1 * float(sum(rmse)) / 2, rel=1e-5)
-
-
-@pytest.mark.parametrize(("form", "kind", "expected"), [
-    ("volume", "3D", 0.3), ("volume", "2D", 0.3), ("split", "3D", 0.3), ("split", "2D", 0.0)])
-def test_split_noise_stops_before_the_2d_scales(make_plan: Plan, form: Noise, kind: str, expected: float) -> None:
-    assert noise_gain(make_plan(kind=kind), TrainConfig(noise=form, noise_gain=0.3)) == expected
 
 
 def test_perfect_reconstruction_needs_no_noise() -> None:
