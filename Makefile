@@ -14,7 +14,7 @@ help: ## say what there is (default)
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 demo: .venv/demo.stamp ## train on examples/clouds.gif (CPU, minutes) and sample from it; run it again to resume
-	$(BIN)/sgif train examples/clouds.gif -o runs/demo --preset draft --noise-smooth 1
+	$(BIN)/sgif train examples/clouds.gif -o runs/demo --preset draft
 	$(BIN)/sgif sample runs/demo -n 4
 	@echo "The trained model, its previews and the samples are in runs/demo."
 
