@@ -150,7 +150,7 @@ _QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise": "split", "noise_smooth_
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "paper": {},
     "fast": {**_QUICK, "iterations": (2000, 2000)},
-    "draft": {**_QUICK, "iterations": (600, 150), "max_size_px": 112, "width": 16, "max_width": 16,
+    "draft": {**_QUICK, "iterations": (900, 150), "max_size_px": 112, "width": 16, "max_width": 16,
               "separable": "dense", "frames_per_step": (8, 4)},
 }
 
