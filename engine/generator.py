@@ -61,7 +61,6 @@ class Generator(nn.Module):
         x = self.tail(x, None, self.tail_bias)
         return x if self.is_3d else x.view(n, t, 3, h, w).movedim(1, 2)
 
-
     def _forward_folded(self, x: Tensor) -> Tensor:
         """Training with every norm and activation applied as the next convolution loads its input: one tensor is stored
         per convolution, which leaves nothing for checkpointing to save."""

@@ -53,8 +53,9 @@ def smooth_noise(noise: PhiloxNoise, frames: int, size: tuple[int, int], deviati
     taps = torch.exp(-0.5 * (offsets / max(deviation_px, 1e-6)) ** 2)
     taps /= taps.square().sum().sqrt()
     changing = z[:, noise.maps:]
-    for axis in (3, 4):
-        changing = changing.unfold(axis, len(taps), 1) @ taps
+    with torch.autocast(z.device.type, enabled=False):  # which would round it
+        for axis in (3, 4):
+            changing = changing.unfold(axis, len(taps), 1) @ taps
     return torch.cat((z[:, :noise.maps, :, reach:reach + size[0], reach:reach + size[1]], changing), 1)
 
 

@@ -127,6 +127,13 @@ def test_smooth_noise_is_white_noise_blurred_by_a_gaussian(deviation: float) -> 
     assert float(rim.square().mean()) == pytest.approx(1, abs=error * (z.numel() / rim.numel()) ** 0.5)
 
 
+def test_autocast_rounds_no_noise() -> None:
+    noise = PhiloxNoise(seed=noise_seed(0, "smooth"), maps=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        z = smooth_noise(noise, 2, (9, 11), 1.0)
+    assert torch.equal(z, smooth_noise(noise, 2, (9, 11), 1.0))
+
+
 def test_maps_are_not_blurred() -> None:
     noise = PhiloxNoise(seed=noise_seed(0, "smooth"), maps=1)
     z = smooth_noise(noise, 2, (9, 11), 1.0)
