@@ -70,6 +70,20 @@ def test_a_step_by_triton_is_the_step_by_torch(scale: int, launched: set[str], m
     with OpNames() as ops:
         found = learned(make_trainer(scale, padding="reflect"))
     assert ops.seen == launched
+    assert_learned(found, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scale", [0, 1, 2], ids=["3D-coarsest", "3D", "2D"])
+def test_a_step_on_a_gpu_is_the_step_on_a_cpu(scale: int, make_trainer: MakeTrainer,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    expected = learned(make_trainer(scale, padding="reflect"))
+    found = learned(make_trainer(scale, torch.device("cuda"), padding="reflect"))
+    assert_learned({name: value.cpu() for name, value in found.items()}, expected)
+
+
+def assert_learned(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         size = float(value.abs().max())
         torch.testing.assert_close(found[name], value, rtol=2e-3, atol=2e-3 * size + 1e-6, msg=f"{name}, up to {size}")
