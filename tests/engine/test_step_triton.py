@@ -64,7 +64,7 @@ def learned(trainer: ScaleTrainer) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("scale", "launched"), [
     pytest.param(0, EVERYWHERE | TRAINED_3D, id="3D-coarsest"),
     pytest.param(1, EVERYWHERE | TRAINED_3D | FROZEN_3D, id="3D", marks=pytest.mark.slow),
-    pytest.param(2, EVERYWHERE | FROZEN_3D, id="2D")])
+    pytest.param(2, EVERYWHERE | FROZEN_3D, id="2D", marks=pytest.mark.slow)])
 def test_a_step_by_triton_is_the_step_by_torch(scale: int, launched: set[str], make_trainer: MakeTrainer,
                                                request: pytest.FixtureRequest) -> None:
     expected = learned(make_trainer(scale, padding="reflect"))
