@@ -28,6 +28,7 @@ from torch.nn.functional import conv2d, conv3d, interpolate
 from ..engine.run_folder import package_version
 from ..engine.storage import write_bytes, write_json
 from ..kernels import (
+    PhiloxNoise,
     batch_norm_act,
     batch_norm_act_reference,
     channels_last,
@@ -41,7 +42,6 @@ from ..kernels import (
     upsample_tanh_residual,
     weight_gradients_disabled,
 )
-from ..kernels.philox import PhiloxNoise
 from .conditions import (
     Result,
     available_cores,

@@ -63,7 +63,6 @@ class Conv(nn.Module):
             return convolution(x, scaled(self.temporal), bias, pad_time=self.pad_time)
         return convolution(x, scaled(self.weight), bias, pad_space=self.pad_space, pad_time=self.pad_time)
 
-
     def with_statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The depthwise form's result, its mean and its biased variance [O]."""
         return separable_conv3d_statistics(x, self.spatial, self.temporal, self.pointwise, pad_space=self.pad_space,
