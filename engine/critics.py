@@ -1,14 +1,15 @@
-"""The two critics of a scale: 2D on single frames, 3D on the snippet. PatchGANs: a score per position."""
+"""The two critics of a scale: 2D on single frames, 3D on the snippet. PatchGANs: the mean of a score per position."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..kernels import convolution_mean
 from .layers import Conv, ConvKind, ConvNormAct
 
 
 class Critic(nn.Module):
-    """Five dense convolutions from [N, 3, (T,) H, W] to a map of scores [N, 1, (T,) H, W].
+    """Five dense convolutions from [N, 3, (T,) H, W] to a map of scores, of which the mean per sample [N] is taken.
 
     Dense, since separable critics were unstable (section 3.3.1). Zeros around every layer. Real and fake samples have
     BatchNorm statistics of their own (`groups`).
@@ -24,8 +25,7 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, groups: int = 1) -> Tensor:
         for block in self.blocks:
             x = block(x, groups)
-        scores: Tensor = self.tail(x)
-        return scores.float()
+        return convolution_mean(x, self.tail.weight).squeeze(1)
 
 
 def as_frames(clip: Tensor) -> Tensor:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..kernels import frame_color_statistics, weight_gradients_disabled
 from .config import PenaltyNorm
-from .critics import Critic
 
 ROOT_EPS = 1e-12  # under every root: its derivative at zero is infinite
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor, norm: PenaltyNorm) -> Tensor:
-    """E[(|grad D(x)| - 1)^2] at x = mix real + (1 - mix) fake, eq. 4 without its lambda.
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor,
+                     norm: PenaltyNorm) -> Tensor:
+    """E[(|grad D(x)| - 1)^2] at x = mix real + (1 - mix) fake, eq. 4 without its lambda; D sums over positions.
 
     Args:
+        critic: gives each sample's mean score over all positions [N].
         real, fake: [N, 3, (T,) H, W], without gradient.
         mix: [N, 1, ...] in [0, 1], one number per sample.
         norm: "voxel": over the channels at every position, averaged over positions (lambda 0.1 belongs to this form);
@@ -23,7 +26,8 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor, no
     """
     x = torch.lerp(fake, real, mix).requires_grad_()
     with weight_gradients_disabled():
-        gradient, = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        score = critic(x).sum() * x.shape[2:].numel()
+        gradient, = torch.autograd.grad(score, x, create_graph=True)
     squares = gradient.float().square()
     total = squares.sum(1) if norm == "voxel" else squares.flatten(1).sum(1)
     return ((total + ROOT_EPS).sqrt() - 1).square().mean()
@@ -34,11 +38,15 @@ def reconstruction_loss(reconstruction: Tensor, real: Tensor) -> Tensor:
     return (reconstruction - real).abs().mean()
 
 
-def color_statistics_loss(fake: Tensor, real: Tensor) -> Tensor:
-    """Per frame, |mean - mean'| + |cov - cov'| of the colours (vector and Frobenius norm), averaged, eq. 6."""
-    (mean_f, cov_f), (mean_r, cov_r) = frame_color_statistics(fake), frame_color_statistics(real)
-    mean_distance = ((mean_f - mean_r).square().sum(2) + ROOT_EPS).sqrt()
-    cov_distance = ((cov_f - cov_r).square().sum((2, 3)) + ROOT_EPS).sqrt()
+def color_statistics_loss(fake: Tensor, real_mean: Tensor, real_cov: Tensor) -> Tensor:
+    """Per frame, |mean - mean'| + |cov - cov'| of the colours (vector and Frobenius norm), averaged, eq. 6.
+
+    Args:
+        real_mean, real_cov: `frame_color_statistics` of the real clip, [N, T, 3] and [N, T, 3, 3].
+    """
+    mean, cov = frame_color_statistics(fake)
+    mean_distance = ((mean - real_mean).square().sum(2) + ROOT_EPS).sqrt()
+    cov_distance = ((cov - real_cov).square().sum((2, 3)) + ROOT_EPS).sqrt()
     return (mean_distance + cov_distance).mean()
 
 

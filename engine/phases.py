@@ -19,10 +19,14 @@ class PhaseClock:
         self.on_gpu = device.type == "cuda"
         self.seconds: dict[str, float] = defaultdict(float)
         self.events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self.running = True
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         with record_function(phase):
+            if not self.running:
+                yield
+                return
             if not self.on_gpu:
                 begin = time.perf_counter()
                 yield
@@ -33,6 +37,15 @@ class PhaseClock:
             yield
             last.record()
             self.events.append((phase, first, last))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, phases only have names."""
+        self.running = False
+        try:
+            yield
+        finally:
+            self.running = True
 
     def take(self) -> dict[str, float]:
         """Seconds of every phase since the last call. Waits for the device."""

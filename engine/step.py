@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..kernels import upsample_add_noise, upsample_tanh_residual
+from ..kernels import frame_color_statistics, upsample_add_noise, upsample_tanh_residual
 from .config import TrainConfig
 from .critics import Critic, as_frames
 from .generator import Generator, generate_scale
@@ -19,6 +19,7 @@ from .phases import PhaseClock
 from .pyramid import ScalePlan
 from .sampling import TrainedScale
 from .seeding import integer, random_source, uniform
+from .step_graph import StepGraph
 
 Losses = dict[str, Tensor]
 
@@ -34,10 +35,22 @@ class ScaleData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """One draw: a window of the clip and the generator's input for it, on the device."""
+class Draw:
+    """What one critic or generator step takes from outside, on the device: a window of the clip and random numbers."""
 
     real: Tensor            # [1, 3, t, H, W]
+    coarse: Tensor          # [1, 3, t, h, w]: the window as the coarser scales reconstruct it; at scale 0 of z*
+    real_mean: Tensor       # [1, t, 3], of the colours of each frame
+    real_cov: Tensor        # [1, t, 3, 3]
+    seed: Tensor            # int64, all its noise derives from it
+    image_mix: Tensor       # [t, 1, 1, 1], of real and fake frames in the image critic's penalty
+    video_mix: Tensor       # [1, 1, 1, 1, 1], the video critic's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The generator's input for a draw."""
+
     coarser: Tensor | None  # [2, 3, t, h, w]: a random clip of the coarser scales, and the clip's reconstruction
     inputs: Tensor          # [2, 3, t, H, W]: the same at this scale's size, the random one with noise
 
@@ -48,6 +61,7 @@ class ScaleTrainer:
     def __init__(self, plan: ScalePlan, config: TrainConfig, coarser: list[TrainedScale], data: ScaleData,
                  device: torch.device) -> None:
         self.plan, self.config, self.coarser, self.data, self.device = plan, config, coarser, data, device
+        self.colors = frame_color_statistics(data.real)
         self.clock = PhaseClock(device)
         self.amplitudes = torch.tensor([data.noise_amp, 0.0], device=device)  # z_opt is zero above scale 0
         with torch.random.fork_rng(devices=[]):
@@ -60,36 +74,72 @@ class ScaleTrainer:
             set_checkpointing(network, config.checkpointing)
         critics = [*self.image_critic.parameters(), *self.video_critic.parameters()]
         self.optimizers = {"generator": self._adam(self.generator.parameters()), "critics": self._adam(critics)}
+        self.captured = config.graphs and device.type == "cuda"
+        self.graph: StepGraph | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "image_critic": self.image_critic, "video_critic": self.video_critic}
 
     def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        return torch.optim.Adam(parameters, lr=self.config.lr, betas=(self.config.beta1, 0.999), fused=True)
+        on_gpu = self.device.type == "cuda"
+        lr = torch.tensor(self.config.lr, device=self.device) if on_gpu else self.config.lr
+        return torch.optim.Adam(parameters, lr=lr, betas=(self.config.beta1, 0.999), fused=True, capturable=on_gpu)
 
     def train_step(self, iteration: int) -> Losses:
         """One iteration: critic steps, then generator steps. Reads nothing back from the device.
 
         Returns:
-            Every loss term, unweighted, as device scalars.
+            Every loss term, unweighted, as device scalars; with a CUDA graph the next step overwrites them.
         """
         self._set_learning_rate(iteration)
+        draws = [self.draw(iteration, k) for k in range(self.config.d_steps + self.config.g_steps - 1)]
+        if not self.captured:
+            return self.run(draws)
+        if self.graph is None:
+            self.graph = StepGraph(self.run, self.warm_up, draws, self.clock)
+        with self.clock("step"):
+            return self.graph(draws)
+
+    def run(self, draws: Sequence[Draw]) -> Losses:
+        """All that the device does in an iteration. The same launches each time, at addresses that stay."""
         losses: Losses = {}
+        d_steps, g_steps = self.config.d_steps, self.config.g_steps
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp):
-            for k in range(self.config.d_steps):
-                batch = self.draw(iteration, k)
+            for k, draw in enumerate(draws[:d_steps]):
+                batch = self.prepare(draw)
                 # The generator steps begin with the forward that the last critic step used: its weights are the same.
-                with torch.set_grad_enabled(k == self.config.d_steps - 1), self.clock("G/forward"):
+                with torch.set_grad_enabled(k == d_steps - 1), self.clock("G/forward"):
                     clips = self.generate(batch)
-                losses |= self.critic_step(batch.real, clips[:1].detach(), iteration, k)
-            for k in range(self.config.g_steps):
+                losses |= self.critic_step(draw, clips[:1].detach())
+            for k, draw in enumerate(draws[-g_steps:]):
                 if k > 0:
-                    batch = self.draw(iteration, self.config.d_steps - 1 + k)
+                    batch = self.prepare(draw)
                     with self.clock("G/forward"):
                         clips = self.generate(batch)
-                losses |= self.generator_step(batch.real, clips)
+                losses |= self.generator_step(draw, clips)
         return losses
+
+    def warm_up(self, draws: Sequence[Draw]) -> None:
+        """A step that leaves no trace but this: every kernel that `run` launches is compiled, and what the optimizers
+        keep is allocated."""
+        fresh = {name: not optimizer.state for name, optimizer in self.optimizers.items()}
+        before = [(tensor, tensor.detach().clone()) for tensor in self._learned()]
+        self.run(draws)
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.copy_(value)
+            for name, optimizer in self.optimizers.items():
+                if fresh[name]:
+                    torch._foreach_zero_([slot for slots in optimizer.state.values() for slot in slots.values()])
+                optimizer.zero_grad(set_to_none=True)
+
+    def _learned(self) -> Iterator[Tensor]:
+        """Everything that a step changes and the next one reads."""
+        for network in self.networks.values():
+            yield from (*network.parameters(), *network.buffers())
+        for optimizer in self.optimizers.values():
+            yield from (slot for slots in optimizer.state.values() for slot in slots.values())
 
     def _set_learning_rate(self, iteration: int) -> None:
         """x lr_drop_factor from the iteration at lr_drop_at of all."""
@@ -97,59 +147,69 @@ class ScaleTrainer:
         lr = self.config.lr * (self.config.lr_drop_factor if dropped else 1.0)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(lr)
+                else:
+                    group["lr"] = lr
 
-    def draw(self, iteration: int, k: int) -> Batch:
-        """A random window of consecutive frames, a random clip of the coarser scales, and noise."""
-        config, frames, size = self.config, self.plan.frames_per_step, self.plan.size
+    def draw(self, iteration: int, k: int) -> Draw:
+        """A random window of consecutive frames, and random numbers."""
+        config, data, frames = self.config, self.data, self.plan.frames_per_step
         place = ("train", self.plan.index, iteration, k)
-        seed = noise_seed(config.seed, *place, device=self.device)
-        first = integer(self.data.real.shape[2] - frames + 1, config.seed, "window", *place)
+        first = integer(data.real.shape[2] - frames + 1, config.seed, "window", *place)
 
-        def window(clip: Tensor) -> Tensor:
-            return clip[:, :, first:first + frames].to(self.device)
+        def window(clip: Tensor, axis: int) -> Tensor:
+            return clip.narrow(axis, first, frames).to(self.device, non_blocking=True)
 
+        def mix(name: str, *shape: int) -> Tensor:
+            return uniform(shape, config.seed, "mix", name, self.plan.index, iteration, k, device=self.device)
+
+        mean, cov = self.colors
+        coarse = data.z_fixed if data.coarser_reconstruction is None else data.coarser_reconstruction
+        return Draw(real=window(data.real, 2), coarse=window(coarse, 2), real_mean=window(mean, 1),
+                    real_cov=window(cov, 1), seed=noise_seed(config.seed, *place, device=self.device),
+                    image_mix=mix("image", frames, 1, 1, 1), video_mix=mix("video", 1, 1, 1, 1, 1))
+
+    def prepare(self, draw: Draw) -> Batch:
+        """The generator's input: a random clip of the coarser scales with noise, and the clip's reconstruction."""
+        config, frames, size = self.config, self.plan.frames_per_step, self.plan.size
         with torch.no_grad(), self.clock("coarser"):
             fake: Tensor | None = None
             for stage in self.coarser:
-                noise = scale_noise(stage.plan, config, seed, frames, stage.plan.size)
+                noise = scale_noise(stage.plan, config, draw.seed, frames, stage.plan.size)
                 fake = generate_scale(stage.generator, fake, noise, stage.noise_amp, (frames, *stage.plan.size))
-            noise = scale_noise(self.plan, config, seed, frames, size)
+            noise = scale_noise(self.plan, config, draw.seed, frames, size)
             if fake is None:
                 assert isinstance(noise, Tensor)
-                inputs = self.data.noise_amp * torch.cat((noise, window(self.data.z_fixed)))
-                return Batch(real=window(self.data.real), coarser=None, inputs=inputs)
-            assert self.data.coarser_reconstruction is not None
-            coarser = torch.cat((fake, window(self.data.coarser_reconstruction)))
+                return Batch(coarser=None, inputs=self.data.noise_amp * torch.cat((noise, draw.coarse)))
+            coarser = torch.cat((fake, draw.coarse))
             inputs = upsample_add_noise(coarser, size, noise if self.data.noise_amp else None, self.amplitudes)
-            return Batch(real=window(self.data.real), coarser=coarser, inputs=inputs)
+            return Batch(coarser=coarser, inputs=inputs)
 
     def generate(self, batch: Batch) -> Tensor:
         """The random clip and the reconstruction [2, 3, t, H, W], in one pass that normalises them together, as the
         running statistics of the frozen generator will."""
         return upsample_tanh_residual(batch.coarser, self.plan.size, self.generator(batch.inputs))
 
-    def critic_step(self, real: Tensor, fake: Tensor, iteration: int, k: int) -> Losses:
+    def critic_step(self, draw: Draw, fake: Tensor) -> Losses:
         """Both critics, eq. 4: E[D(fake)] - E[D(real)] + lambda penalty."""
         self._critics_learn(True)
         losses: Losses = {}
-        pairs = {"image": (self.image_critic, as_frames(real), as_frames(fake)),
-                 "video": (self.video_critic, real, fake)}
-        for name, (critic, real_x, fake_x) in pairs.items():
+        pairs = {"image": (self.image_critic, as_frames(draw.real), as_frames(fake), draw.image_mix),
+                 "video": (self.video_critic, draw.real, fake, draw.video_mix)}
+        for name, (critic, real_x, fake_x, mix) in pairs.items():
             with self.clock(f"D/{name}"):
-                scores = critic(torch.cat((real_x, fake_x)), groups=2).flatten(1).mean(1)
+                scores = critic(torch.cat((real_x, fake_x)), groups=2)
                 count = real_x.shape[0]
                 losses[f"D/{name}"] = scores[count:].mean() - scores[:count].mean()
             with self.clock(f"D/{name}_gp"):
-                mix = uniform((count, *[1] * (real_x.dim() - 1)), self.config.seed, "mix", name, self.plan.index,
-                              iteration, k, device=self.device)
                 losses[f"D/{name}_gp"] = gradient_penalty(critic, real_x, fake_x, mix, self.config.gp_norm)
         with self.clock("D/backward"):
             total = sum(losses[f"D/{name}"] + self.config.gp_weight * losses[f"D/{name}_gp"] for name in pairs)
             self._update("critics", total)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def generator_step(self, real: Tensor, clips: Tensor) -> Losses:
+    def generator_step(self, draw: Draw, clips: Tensor) -> Losses:
         """The generator, eq. 3: both adversarial losses, reconstruction and colour statistics."""
         self._critics_learn(False)
         config, fake, reconstruction = self.config, clips[:1], clips[1:]
@@ -157,8 +217,8 @@ class ScaleTrainer:
             losses = {
                 "G/image": -self.image_critic(as_frames(fake)).mean(),
                 "G/video": -self.video_critic(fake).mean(),
-                "G/rec": reconstruction_loss(reconstruction, real),
-                "G/stat": color_statistics_loss(fake, real),
+                "G/rec": reconstruction_loss(reconstruction, draw.real),
+                "G/stat": color_statistics_loss(fake, draw.real_mean, draw.real_cov),
             }
         with self.clock("G/backward"):
             total = (config.image_weight * losses["G/image"] + config.video_weight * losses["G/video"]

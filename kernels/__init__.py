@@ -3,6 +3,7 @@
 from .batch_norm_act import batch_norm_act, batch_norm_act_reference
 from .color_statistics import frame_color_statistics
 from .convolution import PadMode, channels_last, convolution, pad_clip, weight_gradients_disabled
+from .convolution_mean import convolution_mean, convolution_mean_reference
 from .depthwise_pair import depthwise_pair3d, depthwise_pair3d_reference
 from .fusion import disable_fusion, enable_fusion
 from .philox import PhiloxNoise
@@ -22,6 +23,8 @@ __all__ = [
     "batch_norm_act_reference",
     "channels_last",
     "convolution",
+    "convolution_mean",
+    "convolution_mean_reference",
     "depthwise_pair3d",
     "depthwise_pair3d_reference",
     "disable_fusion",

@@ -512,13 +512,16 @@ class WeightConfig(NamedTuple):
     num_warps: int
 
 
-def weight_config(channels: int, dtype: torch.dtype, pixels: int, arch: str) -> WeightConfig:
-    """Four channels of neighbouring pixels per thread, whose 27 sums take 108 registers. Four pixels; in float32 two,
-    since three spill 148 bytes (C=64 sm_90, reflect and replicate) or 16 (zeros sm_100)."""
+def weight_config(channels: int, dtype: torch.dtype, pixels: int, arch: str, norm: bool) -> WeightConfig:
+    """Four channels of neighbouring pixels per thread, whose 27 sums take 108 registers; one of three channels, since
+    each is a load of its own (four spill 0.8 to 1.7 KB). Four pixels; with a norm on sm_80 three, since four spill 180
+    bytes; in float32 two, since three spill 148 bytes (C=64 sm_90, reflect and replicate) or 16 (zeros sm_100)."""
     block_c = min(triton.next_power_of_2(channels), 64)
     threads = 128 if pixels <= 64 * 64 else 256
-    block_h, pairs_w = TILE_OF_PAIRS[2 * threads // max(1, block_c // 4)]
-    return WeightConfig(block_c, block_h, pairs_w // 2, 4 if dtype.itemsize == 2 else 2, threads // warp_size(arch))
+    threads_per_pixel = max(1, block_c // 4) if channels % 4 == 0 else block_c
+    block_h, pairs_w = TILE_OF_PAIRS[2 * threads // threads_per_pixel]
+    neighbours = 2 if dtype.itemsize == 4 else 3 if norm and arch == "sm_80" else 4
+    return WeightConfig(block_c, block_h, pairs_w // 2, neighbours, threads // warp_size(arch))
 
 
 def warp_size(arch: str) -> int:
@@ -630,7 +633,7 @@ def launch_bwd_weight(x: Tensor, dv: Tensor, spatial: Tensor, temporal: Tensor, 
     check_frame_size(dv)
     n, c, t = x.shape[:3]
     h, w = dv.shape[3:]
-    config = weight_config(c, x.dtype, h * w, arch_of(x))
+    config = weight_config(c, x.dtype, h * w, arch_of(x), norm is not None)
     tiles = triton.cdiv(h, config.block_h) * triton.cdiv(w, config.block_w * config.pixels)
     blocks = triton.cdiv(c, config.block_c)
     frames = frames_per_program(t, tiles * blocks * n, arch_of(x))

@@ -85,6 +85,13 @@ def _whole_tile(even, odd):
 
 
 @jit
+def _load_pointwise(pointwise_ptr, offs_o, offs_c, C: tl.constexpr, C_OUT: tl.constexpr):
+    """The pointwise filter [BLOCK_C, BLOCK_O]."""
+    return tl.load(pointwise_ptr + offs_o[None, :] * C + offs_c[:, None],
+                   mask=(offs_c < C)[:, None] & (offs_o < C_OUT)[None, :], other=0.0)
+
+
+@jit
 def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_ptr, count_ptr, mean_ptr, m2_ptr,
                                T, H, W, T_out, H_out, W_out, frames, stride_xn, stride_xt, stride_xh, stride_xw,
                                stride_yn, stride_yo, stride_yt, stride_yh, stride_yw,
@@ -92,7 +99,7 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
                                BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr, VEC: tl.constexpr, VEC_Y: tl.constexpr,
                                PAD_SPACE: tl.constexpr, PAD_TIME: tl.constexpr, NORM: tl.constexpr,
                                HAS_BIAS: tl.constexpr, STATISTICS: tl.constexpr, WORDS: tl.constexpr,
-                               PRECISION: tl.constexpr):
+                               PRECISION: tl.constexpr, HOLD_POINTWISE: tl.constexpr):
     """A tile of y for `frames` frames, with all channels. Grid: tiles, pieces of time, samples.
 
     STATISTICS: each pixel keeps the mean of its frames and their squared deviations from it (Welford), and the program
@@ -105,8 +112,8 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
     top, left = _tile(tl.program_id(0), W_out, BLOCK_H, BLOCK_W)
     offs_o, offs_c = tl.arange(0, BLOCK_O), tl.arange(0, BLOCK_C)
     mask_o = offs_o < C_OUT
-    pointwise = tl.load(pointwise_ptr + offs_o[None, :] * C + offs_c[:, None],
-                        mask=(offs_c < C)[:, None] & mask_o[None, :], other=0.0).to(y_ptr.dtype.element_ty)
+    if HOLD_POINTWISE:
+        pointwise = _load_pointwise(pointwise_ptr, offs_o, offs_c, C, C_OUT).to(y_ptr.dtype.element_ty)
     if HAS_BIAS:
         bias = tl.load(bias_ptr + offs_o, mask=mask_o, other=0.0).to(tl.float32)
 
@@ -132,6 +139,8 @@ def _separable_conv_fwd_kernel(x_ptr, filters_ptr, pointwise_ptr, bias_ptr, y_pt
         due = position - 2
         if due >= start:
             v = _whole_tile(next_even + before * even, next_odd + before * odd).to(y_ptr.dtype.element_ty)
+            if not HOLD_POINTWISE:
+                pointwise = _load_pointwise(pointwise_ptr, offs_o, offs_c, C, C_OUT).to(y_ptr.dtype.element_ty)
             y = tl.dot(v, pointwise, input_precision=PRECISION)
             if HAS_BIAS:
                 y += bias[None, :]
@@ -218,19 +227,25 @@ class ConvConfig(NamedTuple):
     block_h: int
     block_w: int
     num_warps: int
+    maxnreg: int | None = None
+    """Registers per thread that ptxas may use; None: it decides."""
 
 
 MAX_CHANNELS = 128  # one program holds all of a pixel's channels
 
 
 def conv_config(channels: int, out_channels: int, dtype: torch.dtype, arch: str) -> ConvConfig:
-    """One pair of pixels and 16 bytes of channels per thread, as in the depthwise pair; a matrix product wants 16 rows,
-    columns and channels at least: of those a thread takes four channels (with eight, three spill 176 bytes)."""
+    """One pair of pixels and 16 bytes of channels and outputs per thread, as in the depthwise pair; a matrix product
+    wants 16 rows, columns and channels at least: of fewer channels a thread takes four (with eight, three spill 176
+    bytes). On sm_100 64 threads up to 64 bytes of channels: 128 spill 12 to 48 bytes (16 and 32 channels of bfloat16).
+    They, and three channels to 32, may use 255 registers: ptxas by itself stops at 168 or 128, for occupancy, and
+    spills 8 to 24 bytes."""
     block_c, block_o = (max(16, triton.next_power_of_2(size)) for size in (channels, out_channels))
-    threads_per_pixel = max(4, block_c * dtype.itemsize // 16)
-    threads = 128 if threads_per_pixel < 8 else 256
+    threads_per_pixel = max(4 if channels < 16 else 2, max(block_c, block_o) * dtype.itemsize // 16)
+    threads = 256 if threads_per_pixel >= 8 else 64 if arch == "sm_100" and channels >= 16 else 128
     tile = TILE_OF_PAIRS[threads // threads_per_pixel]
-    return ConvConfig(block_c, block_o, *tile, threads // warp_size(arch))
+    maxnreg = 255 if arch == "sm_100" and (threads == 64 or (channels < 16 and block_o <= 32)) else None
+    return ConvConfig(block_c, block_o, *tile, threads // warp_size(arch), maxnreg)
 
 
 def precision(dtype: torch.dtype, arch: str) -> str:
@@ -266,6 +281,8 @@ def _problem(x: Tensor, y: Tensor, spatial: Tensor, temporal: Tensor, pad_space:
         "VEC_Y": vector_size(y) if y.stride(1) == 1 else 1, "PAD_SPACE": pad_space, "PAD_TIME": pad_time,
         "NORM": norm is not None, "WORDS": in_words(vec, x), "PRECISION": precision(x.dtype, arch_of(x)),
         "num_warps": config.num_warps}
+    if config.maxnreg is not None:  # no option of AMD's
+        arguments["maxnreg"] = config.maxnreg
     return Problem(x, config, pack_filters(spatial, temporal, config.block_c, norm), tiles, frames,
                    triton.cdiv(t, frames), arguments)
 
@@ -297,7 +314,9 @@ def launch_fwd(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Tensor, 
             problem.x, problem.filters, pointwise.contiguous(), bias if bias is None else bias.contiguous(), y,
             *(parts or (None,) * 3),
             *x.shape[2:], *y.shape[2:], problem.frames, *strides(problem.x), *y.stride(), **problem.arguments,
-            HAS_BIAS=bias is not None, STATISTICS=statistics)
+            HAS_BIAS=bias is not None, STATISTICS=statistics,
+            # In registers over all frames; 128 channels of float32 would spill 16 to 64 bytes.
+            HOLD_POINTWISE=problem.config.block_c * x.element_size() < 512)
     if statistics:
         mean, var = (t[0] for t in combine_statistics(*parts, impl="triton"))
     return y, mean, var

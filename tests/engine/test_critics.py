@@ -27,9 +27,17 @@ def make_critic(dims: int) -> Critic:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_there_is_a_score_at_every_position(dims: int) -> None:
-    shape = SHAPES[dims]
-    assert make_critic(dims)(normal(shape, 0, "x")).shape == (shape[0], 1, *shape[2:])
+def test_a_score_is_the_mean_over_all_positions(dims: int) -> None:
+    critic, x = make_critic(dims), normal(SHAPES[dims], 0, "x")
+    torch.testing.assert_close(critic(x), score_map(critic, x).flatten(1).mean(1))
+
+
+def score_map(critic: Critic, x: Tensor) -> Tensor:
+    """A score at every position [N, 1, (T,) H, W]."""
+    for block in critic.blocks:
+        x = block(x)
+    scores: Tensor = critic.tail(x)
+    return scores
 
 
 @pytest.mark.parametrize(("dims", "size"), [(2, (13, 15)), (3, (13, 13, 15))])
@@ -42,7 +50,7 @@ def test_score_sees_eleven_values_along_each_axis(dims: int, size: tuple[int, ..
     x = normal((1, 3, *size), 0, "x")
     changed = x.clone()
     changed[(0, slice(None), *centre)] += 100
-    felt = (critic(changed) - critic(x))[0, 0].abs() > 1e-5
+    felt = (score_map(critic, changed) - score_map(critic, x))[0, 0].abs() > 1e-5
     expected = torch.zeros(size, dtype=torch.bool)
     expected[tuple(slice(c - 5, c + 6) for c in centre)] = True
     assert torch.equal(felt, expected)

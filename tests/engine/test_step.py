@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn.functional import batch_norm, interpolate, leaky_relu, pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sgif.engine import step
 from sgif.engine.critics import Critic
 from sgif.engine.generator import NUM_CONVS, Generator
 from sgif.engine.layers import Conv
-from sgif.engine.step import Losses, ScaleData, ScaleTrainer
+from sgif.engine.step import Draw, Losses, ScaleData, ScaleTrainer
 
 MakeTrainer = Callable[..., ScaleTrainer]
 Weights = dict[str, Tensor]
@@ -112,45 +111,22 @@ def assert_gradients_match(network: torch.nn.Module, expected: Weights, label: s
         assert error <= 2e-4 * float(expected[name].abs().max()) + 2e-6 * largest, f"{label} {name}: {error}"
 
 
-class Recorded:
-    """What a step drew and computed on its way."""
-
-    def __init__(self, trainer: ScaleTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.mixes: dict[str, Tensor] = {}
-        self.before = {name: doubles(network) for name, network in trainer.networks.items()}
-        self.critic_gradients: dict[str, Weights] = {}
-        uniform, draw = step.uniform, trainer.draw
-
-        def recording_uniform(shape: tuple[int, ...], seed: int, *place: str | int, **options: Any) -> Tensor:
-            mix = uniform(shape, seed, *place, **options)
-            self.mixes[str(place[1])] = mix.double()
-            return mix
-
-        def recording_draw(iteration: int, k: int) -> step.Batch:
-            self.batch = draw(iteration, k)
-            return self.batch
-
-        monkeypatch.setattr(step, "uniform", recording_uniform)
-        monkeypatch.setattr(trainer, "draw", recording_draw)
-
-
 CASES = [(0, {}), (1, {"separable": "r2plus1d"}), (1, {"separable": "dense", "gp_norm": "sample"}), (2, {}),
          (0, {"padding": "once"}), (2, {"padding": "reflect"}), (1, {"padding": "replicate", "checkpointing": True})]
 
 
 @pytest.mark.parametrize(("scale", "changes"), CASES, ids=str)
-def test_step_matches_plain_torch(scale: int, changes: dict[str, Any], make_trainer: MakeTrainer,
-                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_matches_plain_torch(scale: int, changes: dict[str, Any], make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(scale, **WEIGHTS, **changes)
     with torch.no_grad():
         for network in trainer.networks.values():
             for name, parameter in network.named_parameters():
                 if "gamma" in name or "beta" in name:
                     parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
-    recorded = Recorded(trainer, monkeypatch)
-    losses = trainer.train_step(3)
-    config, batch = trainer.config, recorded.batch
-    real, generator = batch.real.double(), recorded.before["generator"]
+    before = {name: doubles(network) for name, network in trainer.networks.items()}
+    draw = trainer.draw(3, 0)
+    losses, batch = trainer.train_step(3), trainer.prepare(draw)
+    config, real, generator = trainer.config, draw.real.double(), before["generator"]
 
     clips = torch.tanh(plain_residual(trainer.generator, generator, batch.inputs.double()))
     if batch.coarser is not None:
@@ -159,13 +135,13 @@ def test_step_matches_plain_torch(scale: int, changes: dict[str, Any], make_trai
     fake, reconstruction = clips[:1], clips[1:]
 
     expected: dict[str, Tensor] = {}
-    inputs = {"image": (trainer.image_critic, frames_of(real), frames_of(fake.detach())),
-              "video": (trainer.video_critic, real, fake.detach())}
-    for name, (critic, real_x, fake_x) in inputs.items():
-        weights = recorded.before[f"{name}_critic"]
+    inputs = {"image": (trainer.image_critic, frames_of(real), frames_of(fake.detach()), draw.image_mix),
+              "video": (trainer.video_critic, real, fake.detach(), draw.video_mix)}
+    for name, (critic, real_x, fake_x, mix) in inputs.items():
+        weights = before[f"{name}_critic"]
         expected[f"D/{name}"] = plain_blocks(critic, weights, fake_x).mean() - plain_blocks(critic, weights,
                                                                                             real_x).mean()
-        expected[f"D/{name}_gp"] = plain_penalty(critic, weights, real_x, fake_x, recorded.mixes[name], config.gp_norm)
+        expected[f"D/{name}_gp"] = plain_penalty(critic, weights, real_x, fake_x, mix.double(), config.gp_norm)
         total = expected[f"D/{name}"] + 0.37 * expected[f"D/{name}_gp"]
         assert_gradients_match(critic, plain_gradients(total, weights), name)
 
@@ -242,9 +218,9 @@ def test_every_step_of_an_iteration_draws_for_itself_but_the_turn_from_critics_t
     fakes: list[tuple[str, Tensor]] = []
 
     def record(name: str, method: Callable[..., Losses]) -> None:
-        def recording(real: Tensor, clips: Tensor, *place: int) -> Losses:
+        def recording(draw: Draw, clips: Tensor) -> Losses:
             fakes.append((name, clips[:1].detach()))
-            return method(real, clips, *place)
+            return method(draw, clips)
         monkeypatch.setattr(trainer, name, recording)
 
     record("critic_step", trainer.critic_step)
@@ -273,13 +249,14 @@ def test_real_clip_and_reconstruction_come_from_one_window_inside_the_clip(scale
                              coarser_reconstruction=None if coarser is None else numbered(coarser))
     firsts = set()
     for iteration in range(60):
-        batch = trainer.draw(iteration, 0)
-        assert batch.real.shape == (1, 3, frames, *trainer.plan.size)
+        draw = trainer.draw(iteration, 0)
+        batch = trainer.prepare(draw)
+        assert draw.real.shape == (1, 3, frames, *trainer.plan.size)
         assert batch.inputs.shape == (2, 3, frames, *trainer.plan.size)
-        window = batch.real[0, 0, :, 0, 0]
+        window = draw.real[0, 0, :, 0, 0]
         first = int(window[0])
         assert window.tolist() == list(range(first, first + frames))
-        torch.testing.assert_close(batch.inputs[1:], batch.real)  # interpolation rounds
+        torch.testing.assert_close(batch.inputs[1:], draw.real)  # interpolation rounds
         firsts.add(first)
     assert firsts == set(range(total - frames + 1))
 
@@ -294,7 +271,7 @@ def test_whole_clip_is_the_window_when_it_is_short(make_trainer: MakeTrainer) ->
 @pytest.mark.parametrize("scale", [1, 2])
 def test_only_the_random_clip_gets_noise(scale: int, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(scale)
-    batch = trainer.draw(0, 0)
+    batch = trainer.prepare(trainer.draw(0, 0))
     assert batch.coarser is not None
     up = torch.stack([interpolate(frame, size=trainer.plan.size, mode="bilinear")
                       for frame in batch.coarser.unbind(2)], 2)
@@ -309,9 +286,13 @@ def test_draws_depend_on_the_iteration_and_not_on_what_was_drawn_before(make_tra
     one, other = make_trainer(1), make_trainer(1)
     for iteration in range(3):
         other.draw(iteration, 0)
-    assert torch.equal(one.draw(3, 0).inputs, other.draw(3, 0).inputs)
-    assert not torch.equal(one.draw(3, 0).inputs[:1], one.draw(4, 0).inputs[:1])
-    assert not torch.equal(one.draw(3, 0).inputs[:1], one.draw(3, 1).inputs[:1])
+
+    def inputs(trainer: ScaleTrainer, iteration: int, k: int) -> Tensor:
+        return trainer.prepare(trainer.draw(iteration, k)).inputs
+
+    assert torch.equal(inputs(one, 3, 0), inputs(other, 3, 0))
+    assert not torch.equal(inputs(one, 3, 0)[:1], inputs(one, 4, 0)[:1])
+    assert not torch.equal(inputs(one, 3, 0)[:1], inputs(one, 3, 1)[:1])
 
 
 def test_weights_start_from_seed_and_scale_alone(make_trainer: MakeTrainer) -> None:
@@ -374,19 +355,13 @@ class NoReading(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.fixture
-def no_host_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The window comes from a generator of the host, which is no reading back."""
-    monkeypatch.setattr(step, "integer", lambda *_: 0)
-
-
-@pytest.mark.usefixtures("no_host_draw")
 @pytest.mark.parametrize("amp", [False, True])
 @pytest.mark.parametrize("scale", [0, 1, 2])
 def test_step_reads_nothing_back_from_the_device(scale: int, amp: bool, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(scale, amp=amp, d_steps=2, g_steps=2)
+    draws = [trainer.draw(0, k) for k in range(3)]
     with NoReading():
-        losses = trainer.train_step(0)
+        losses = trainer.run(draws)
     assert all(loss.dim() == 0 and not loss.requires_grad and loss.isfinite() for loss in losses.values())
 
 

@@ -40,6 +40,8 @@ Variant = tuple[str, torch.dtype]
 
 ON_SM_80, ON_GFX942 = ("sm_80", torch.bfloat16), ("gfx942", torch.float32)
 NEVER: tuple[Variant, ...] = ()
+ENGINE = "reflect", "replicate"
+"""The padding of the engine's generators, in space and in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,20 @@ FILTER_GRADIENTS = {
     "elements_per_turn": {"_depthwise_pair_bwd_weight_kernel":
                           lambda a: a["BLOCK_H"] * a["BLOCK_W"] * a["PIXELS"] * a["BLOCK_C"],  # of x
                           "_combine_filter_gradients_kernel": lambda a: a["BLOCK_P"] * 27}}
+
+
+NORM_SUMS = {
+    "_combine_statistics_kernel": lambda a: a["BLOCK_P"] * a["BLOCK_C"],
+    **{f"_{kernel}_kernel": lambda a: a["BLOCK_M"] * a["BLOCK_C"] for kernel in (
+        "batch_norm_act_fwd_stats", "batch_norm_act_bwd_sums", "batch_norm_act_bwd_bwd_sums")}}
+OF_X = {f"_separable_conv_{kernel}_kernel": lambda a: a["BLOCK_H"] * 2 * a["BLOCK_W"] * a["BLOCK_C"]
+        for kernel in ("fwd", "bwd_pointwise")}
+BLOCK = {"narrow": FILTER_GRADIENTS["narrow"] | {
+             "gfx942 y_ptr": "a lane's part of a matrix product is four channels",
+             **dict.fromkeys(("gfx942 mean_ptr", "gfx942 m2_ptr"), "parts of statistics, a hundredth of the clip")},
+         "elements_per_turn": FILTER_GRADIENTS["elements_per_turn"] | NORM_SUMS | OF_X}
+HEAD = BLOCK | {"narrow": BLOCK["narrow"] | dict.fromkeys(("x_ptr", "dv_ptr", "v_ptr"), "three channels are no vector")}
+TAIL = BLOCK | {"narrow": BLOCK["narrow"] | {"y_ptr": "planes of a clip", "dy_ptr": "planes of a clip"}}
 
 
 def with_gradients(function: Callable[..., Tensor], names: Sequence[str]) -> Calculation:
@@ -172,6 +188,32 @@ def _of_separable(pads):
             "comparison": {"multilinear": True, "terms": 300}}
 
 
+def _head(width, **options):
+    """What the chain of blocks begins with: RGB to `width` channels, and their statistics."""
+    pads = dict(zip(("pad_space", "pad_time"), ENGINE, strict=True))
+
+    def calculation(convolved):
+        def run(*inputs):
+            x, *given, dy = inputs
+            leaves = [leaf(t) for t in given]
+            y, mean, var = convolved(x, *leaves)
+            gradients = torch.autograd.grad(y, leaves, dy)
+            results = {"y": y.detach(), "mean": mean.to(dy.dtype), "var": var.to(dy.dtype)}
+            return results | dict(zip(("ds", "dt", "dp", "db"), gradients, strict=True))
+        return run
+
+    def apart(*inputs):
+        y = conv.separable_conv3d_reference(*inputs, **pads)
+        var, mean = _statistics(y)
+        return y, mean, var
+
+    return LaunchCase(name=f"separable convolution and statistics, 3 to {width} channels", small=(1, 3, 2, 5, 6),
+                      large=(1, 3, 8, 256, 256), comparison={"terms": 300}, quick=NEVER,
+                      inputs=partial(_convolution, out_channels=width, **pads), reference=calculation(apart),
+                      calculation=calculation(partial(conv.separable_conv3d_statistics, **pads, impl="triton")),
+                      **options)
+
+
 def _separable(what, shape, out_channels=None, pad_space="zeros", pad_time="zeros", *, skip=0, **options):
     pads = {"pad_space": pad_space, "pad_time": pad_time}
     return LaunchCase(name=f"separable convolution, {what}", small=shape, **_of_separable(pads), **options,
@@ -219,11 +261,7 @@ def _training_block(what, shape, out_channels=None, pad_space="zeros", pad_time=
 
 SEPARABLE = (
     LaunchCase(name="separable convolution and backward", inputs=_convolution, **CLIP, **_of_separable(PAD),
-               narrow=FILTER_GRADIENTS["narrow"] | {"gfx942 y_ptr":
-                                                    "a lane's part of a matrix product is four channels"},
-               elements_per_turn=FILTER_GRADIENTS["elements_per_turn"] | {
-                   "_separable_conv_bwd_pointwise_kernel":
-                   lambda a: a["BLOCK_H"] * 2 * a["BLOCK_W"] * a["BLOCK_C"]}),  # of x
+               **BLOCK),
     # The engine's: a generator's head, body and tail, and its body where all padding is put around the clip once.
     _separable("head", (1, 3, 3, 5, 7), 32, "reflect", "replicate", quick=[ON_SM_80]),
     _separable("body", (1, 32, 3, 5, 7), 32, "reflect", "replicate", quick=[ON_GFX942]),
@@ -239,8 +277,15 @@ SEPARABLE = (
     _separable("base off by one element", (1, 16, 2, 4, 5), skip=1, quick=[ON_SM_80]),
     _separable("base off by two elements", (1, 16, 2, 4, 5), 3, "reflect", "replicate", skip=2, quick=NEVER),
     _separable("float16", (1, 24, 3, 4, 5), 24, "none", "reflect", dtypes=(torch.float16,), quick=NEVER),
-    _training_block("body", (1, 16, 3, 5, 6), 16, "reflect", "replicate", quick=[ON_SM_80]),
-    _training_block("tail", (2, 32, 2, 4, 5), 3, "replicate", "replicate", quick=NEVER),
+    # What a scale of the engine launches, by its width: head, body, tail.
+    *(_head(width, **HEAD) for width in (16, 32, 64, 128)),
+    *(_training_block(f"{width} channels", (1, width, 2, 5, 6), width, *ENGINE, large=(1, width, 8, 256, 256),
+                      medium=(1, width, 4, 50, 70) if width == 64 else None, quick=[ON_SM_80] if width == 16 else NEVER,
+                      **BLOCK)
+      for width in (16, 32, 64, 128)),
+    *(_training_block(f"{width} to 3 channels", (2, width, 2, 4, 5), 3, *ENGINE, large=(1, width, 8, 256, 256),
+                      quick=NEVER, **TAIL)
+      for width in (16, 32, 64, 128)),
     _training_block("5 to 7 channels, T = 1", (2, 5, 1, 4, 5), 7, quick=[ON_GFX942]),
 )
 
@@ -281,11 +326,7 @@ def _given(x):
 
 
 NORM = (
-    LaunchCase(name="norm of two orders", **CLIP, **_of_norm(), inputs=_norm_inputs,
-               elements_per_turn={
-                   "_combine_statistics_kernel": lambda a: a["BLOCK_P"] * a["BLOCK_C"],
-                   **{f"_{kernel}_kernel": lambda a: a["BLOCK_M"] * a["BLOCK_C"] for kernel in (
-                       "batch_norm_act_fwd_stats", "batch_norm_act_bwd_sums", "batch_norm_act_bwd_bwd_sums")}}),
+    LaunchCase(name="norm of two orders", **CLIP, **_of_norm(), inputs=_norm_inputs, elements_per_turn=NORM_SUMS),
     _norm("groups of 5 channels", (4, 5, 3, 7, 1), groups=2, quick=[ON_GFX942]),
     _norm("two blocks of channels", (2, 130, 1, 3, 5), quick=NEVER),
     _norm("base off by one element", (2, 96, 2, 3, 5), skip=1, quick=[ON_SM_80]),

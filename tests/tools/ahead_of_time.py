@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import functools
 import hashlib
 import io
 import re
@@ -84,6 +86,33 @@ def ir_hash(launch: Launch) -> str:
         module, _context = _frontend(launch)
         _ir_texts[key] = module.str_nodebug()
     return hashlib.sha256(f"{_ir_texts[key]}{launch.options}{target}".encode()).hexdigest()[:16]
+
+
+def source_hash(launch: Launch) -> str:
+    """Of what the IR is made of: the code of every kernel in the folder, without comments and docstrings, and the launch.
+    It costs nothing and changes with any kernel; where it stands, so does the IR."""
+    code = _kernels_code(Path(launch.kernel.fn.__code__.co_filename).parent)
+    described = (launch.name, launch.signature, launch.constexprs, launch.attrs, launch.options, target_of(launch.arch))
+    return hashlib.sha256(f"{code}{described}".encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _kernels_code(folder: Path) -> str:
+    """Functions under @jit and constants of all modules in `folder`."""
+    parts = []
+    for path in sorted(folder.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            is_jit = isinstance(node, ast.FunctionDef) and any("jit" in ast.unparse(d) for d in node.decorator_list)
+            if is_jit or isinstance(node, ast.Assign | ast.AnnAssign):
+                parts.append(ast.dump(_Undocumented().visit(node)))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+class _Undocumented(ast.NodeTransformer):
+    """Takes docstrings away."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
 
 
 @dataclass(frozen=True)

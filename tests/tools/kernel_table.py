@@ -3,8 +3,9 @@
     python -m tests.tools.kernel_table [--update] [CASE ...]        (make kernels ARGS=...)
 
 The committed table, tests/kernels/kernel_table.json, holds a row per kernel that a case launches, dtype and GPU, and
-one with the bytes that it moves. A row carries the hash of all that the compiler was given: while that stands, so does
-the row, triton and its ptxas being pinned; `make kernels` compiles everything all the same.
+one with the bytes that it moves. A row carries two hashes, of the kernels' sources and of the IR that the compiler was
+given: while one stands, so does the row, triton and its ptxas being pinned; `make kernels` compiles everything all the
+same.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .ahead_of_time import Resources, compile_launch, ir_hash, resources
+from .ahead_of_time import Resources, compile_launch, ir_hash, resources, source_hash
 from .compiled_on_cpu import compiled_on_cpu, why_not
 from .launches import ARCHES, Launch, captured_launches
 from .pinned import PINNED
@@ -54,12 +55,12 @@ def measure(case: LaunchCase, dtype: torch.dtype, arch: str, known: Mapping[str,
         case.calculation(*case.unfilled(case.large, dtype))
     rows: Table = {}
     for kernel, same in _named(launches):
-        key = key_of(case, dtype, arch, kernel)
-        identity = ir_hash(same[0])
-        if known.get(key, {}).get("ir") == identity:
-            rows[key] = known[key] | {"launches": len(same)}
-        else:
-            rows[key] = _row(case, same[0]) | {"launches": len(same), "ir": identity}
+        key, source = key_of(case, dtype, arch, kernel), source_hash(same[0])
+        row = known.get(key, {})
+        if row.get("source") != source:
+            identity = ir_hash(same[0])
+            row = (row if row.get("ir") == identity else _row(case, same[0])) | {"ir": identity, "source": source}
+        rows[key] = row | {"launches": len(same)}
     return rows
 
 
@@ -121,11 +122,14 @@ def measure_traffic(case: LaunchCase, dtype: torch.dtype, known: Mapping[str, Ro
         return {}
     with captured_launches(TRAFFIC_ARCHES[0]) as launches:
         case.calculation(*case.unfilled(case.medium, dtype))
-    identity = hashlib.sha256("".join(_traffic_identity(launch) for launch in launches).encode()).hexdigest()[:16]
     prefix = key_of(case, dtype, TRAFFIC, "")
-    same = {key: row for key, row in known.items() if key.startswith(prefix) and row["ir"] == identity}
-    if same:
-        return same
+    before = {key: row for key, row in known.items() if key.startswith(prefix)}
+    source = _of_all(launches, source_hash)
+    if before and all(row.get("source") == source for row in before.values()):
+        return before
+    identities = {"ir": _of_all(launches, ir_hash), "source": source}
+    if before and all(row["ir"] == identities["ir"] for row in before.values()):
+        return {key: row | identities for key, row in before.items()}
     inputs = case.filled(case.medium, dtype)
     traffic, results = _run(case, inputs)
     rows: Table = {}
@@ -134,16 +138,19 @@ def measure_traffic(case: LaunchCase, dtype: torch.dtype, known: Mapping[str, Ro
         count[launch.kernel] = count.get(launch.kernel, 0) + 1
         name = launch.kernel if count[launch.kernel] == 1 else f"{launch.kernel} ({count[launch.kernel]})"
         rows[prefix + name] = {"moved": round(launch.moved_over_fewest, 3),
-                               "requested": round(launch.requested_over_fewest, 3), "ir": identity}
+                               "requested": round(launch.requested_over_fewest, 3), **identities}
     moved = sum(launch.moved_read + launch.moved_written for launch in traffic)
     fewest = sum(distinct_bytes(x) for x in (*inputs, *results.values()))
-    rows[prefix + "all"] = {"moved": round(moved / fewest, 3), "launches": len(traffic), "ir": identity}
+    rows[prefix + "all"] = {"moved": round(moved / fewest, 3), "launches": len(traffic), **identities}
     return rows
 
 
-def _traffic_identity(launch: Launch) -> str:
-    shapes = [(tuple(x.shape), x.stride()) for x in launch.arguments.values() if isinstance(x, Tensor)]
-    return f"{ir_hash(launch)} {launch.grid} {shapes}"
+def _of_all(launches: Iterable[Launch], identity: Callable[[Launch], str]) -> str:
+    """A hash of what is launched, how often, and on which shapes."""
+    def described(launch: Launch) -> str:
+        shapes = [(tuple(x.shape), x.stride()) for x in launch.arguments.values() if isinstance(x, Tensor)]
+        return f"{identity(launch)} {launch.grid} {shapes}"
+    return hashlib.sha256("".join(map(described, launches)).encode()).hexdigest()[:16]
 
 
 def _run(case: LaunchCase, inputs: tuple[Tensor, ...]) -> tuple[list[Traffic], dict[str, Tensor]]:

@@ -118,6 +118,8 @@ def test_known_row_is_kept_while_the_ir_stands_and_only_then() -> None:
     before = measure(CASE, BF16, "sm_90", {})
     marked: Table = {key: row | {"registers": -1} for key, row in before.items()}
     assert measure(CASE, BF16, "sm_90", marked) == marked
+    edited: Table = {key: row | {"source": "of another kernel"} for key, row in marked.items()}
+    assert measure(CASE, BF16, "sm_90", edited) == marked  # the IR stands
     other = dataclasses.replace(CASE, calculation=lambda x: running_sum(x, block=32))
     assert all(row["registers"] > 0 for row in measure(other, BF16, "sm_90", marked).values())
 
@@ -129,7 +131,12 @@ def test_bytes_of_a_stream_are_the_fewest() -> None:
         "running sum | bfloat16 | bytes | _running_sum_kernel": (1.0, 1.0, None),
         "running sum | bfloat16 | bytes | all": (1.0, None, 1),
     }
-    assert measure_traffic(CASE, BF16, {key: row | {"moved": 7} for key, row in rows.items()}) != rows
+    marked = {key: row | {"moved": 7} for key, row in rows.items()}
+    assert measure_traffic(CASE, BF16, marked) == marked
+    edited = {key: row | {"source": "of another kernel"} for key, row in marked.items()}
+    assert measure_traffic(CASE, BF16, edited) == marked
+    changed = {key: row | {"ir": "of another kernel"} for key, row in edited.items()}
+    assert measure_traffic(CASE, BF16, changed) == rows
 
 
 def test_table_survives_the_file_and_another_triton_empties_it(tmp_path: Path) -> None:
