@@ -101,7 +101,7 @@ def test_every_example_runs_and_carries_no_gradient(monkeypatch: pytest.MonkeyPa
     """The example arguments are of the dtype asked for, and the functions are compiled without grad mode."""
     seen: list[torch.dtype] = []
 
-    def watch(plain: Callable[..., Any], *, dynamic: bool) -> Callable[..., Any]:
+    def watch(plain: Callable[..., Any], *, dynamic: bool, options: dict[str, Any]) -> Callable[..., Any]:
         def run(*arguments: torch.Tensor) -> Any:
             assert dynamic
             assert not torch.is_grad_enabled()
@@ -121,7 +121,7 @@ def test_compiled_and_called_in_the_same_state(monkeypatch: pytest.MonkeyPatch) 
     shape that training has."""
     seen: list[int] = []
 
-    def watch(plain: Callable[..., Any], *, dynamic: bool) -> Callable[..., Any]:
+    def watch(plain: Callable[..., Any], *, dynamic: bool, options: dict[str, Any]) -> Callable[..., Any]:
         def run(*arguments: torch.Tensor) -> Any:
             assert not any(argument.requires_grad for argument in arguments)
             seen.append(torch._C._dispatch_tls_local_exclude_set().raw_repr())

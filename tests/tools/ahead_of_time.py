@@ -89,7 +89,7 @@ def ir_hash(launch: Launch) -> str:
 
 
 def source_hash(launch: Launch) -> str:
-    """Of what the IR is made of: the code of every kernel in the folder, without comments and docstrings, and the launch.
+    """Of what the IR is made of: the code of all kernels in a folder, without comments and docstrings, and the launch.
     It costs nothing and changes with any kernel; where it stands, so does the IR."""
     code = _kernels_code(Path(launch.kernel.fn.__code__.co_filename).parent)
     described = (launch.name, launch.signature, launch.constexprs, launch.attrs, launch.options, target_of(launch.arch))

@@ -349,6 +349,20 @@ IGNORED(llvm_amdgcn_sched_barrier)
 IGNORED(llvm_amdgcn_sched_group_barrier)
 IGNORED(llvm_amdgcn_iglp_opt)
 
+/* Bytes 0 to 3 of the second number, 4 to 7 of the first; 8 to 11 the sign of its bytes 1, 3 and of the first's; zeros;
+   ones. */
+GPU(llvm_amdgcn_perm) {
+    uint64_t bytes = (uint64_t)in[0].u32[0] << 32 | in[1].u32[0];
+    uint32_t selector = in[2].u32[0], result = 0;
+    for (int i = 0; i < 4; i++) {
+        uint32_t s = selector >> 8 * i & 0xff, byte;
+        if (s < 8) byte = bytes >> 8 * s & 0xff;
+        else if (s < 12) byte = bytes >> (16 * (s - 8) + 15) & 1 ? 0xff : 0;
+        else byte = s == 12 ? 0 : 0xff;
+        result |= byte << 8 * i;
+    }
+    out->u32[0] = result;
+}
 GPU(llvm_amdgcn_rcp_f32) { out->f32[0] = 1 / in[0].f32[0]; }
 GPU(llvm_amdgcn_rsq_f32) { out->f32[0] = 1 / sqrtf(in[0].f32[0]); }
 GPU(llvm_amdgcn_sqrt_f32) { out->f32[0] = sqrtf(in[0].f32[0]); }
