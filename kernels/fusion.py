@@ -18,7 +18,8 @@ from .dispatch import below_autograd
 
 # Inductor stores what is computed from more than four tensors and used twice; computed twice it takes 1.2 to 1.5 times
 # less time (torch 2.13, norms of 2 to 20 MB).
-_OPTIONS: dict[str, str | int | bool] = {"realize_reads_threshold": 100, "realize_opcount_threshold": 1000}
+_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"realize_reads_threshold": 100,
+                                                             "realize_opcount_threshold": 1000}
 
 P = ParamSpec("P")
 R = TypeVar("R")
