@@ -1,0 +1,139 @@
+"""What a training step on fake tensors holds, launches and moves: a dispatch mode that sees every operator.
+
+A fake tensor has a shape, a dtype and a device, and no memory. The mode follows its storage from birth to death, as an
+allocator would, so that the most that is alive at once is the peak of a step that nobody ran.
+
+An operator of the project shows only its results to a fake. So what computes it is run here: on a CPU the torch form,
+operator by operator; on a GPU its launcher, whose buffers are counted and whose kernels are counted instead of launched.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ..kernels.dispatch import op_implementations
+
+aten = torch.ops.aten
+_FUSED_WITH_SCRATCH = {"batch_norm_act_bwd": 3, "batch_norm_act_bwd_bwd": 4}
+"""Inductor's code for these keeps one float32 tensor as large as x beside its results (torch 2.13; the first, in
+float32, returns it). Values: bytes up to which an element of x leaves it separate."""
+
+
+@dataclass
+class PhaseCost:
+    """What a phase of a step costs."""
+
+    launches: int = 0
+    """Operators that reach the device: those that write. Views and empty tensors are free."""
+    bytes: int = 0
+    """Inputs read and outputs written, each once per operator."""
+    peak_bytes: int = 0
+    """Most memory alive on the device at once."""
+
+
+class StepMeter(TorchDispatchMode):
+    """Counts while entered, inside a FakeTensorMode.
+
+    Args:
+        block_bytes: what the allocator rounds up to.
+        fused: the norms are compiled.
+        launchers: what is inside the project's operators can be run; else only their results count.
+    """
+
+    def __init__(self, *, block_bytes: int, fused: bool, launchers: bool) -> None:
+        super().__init__()
+        self.block_bytes, self.fused, self.launchers = block_bytes, fused, launchers
+        self.live_bytes = 0
+        self.phases: dict[str, PhaseCost] = defaultdict(PhaseCost)  # by name, in the order of their first operator
+        self.phase = "other"
+        self._sizes: dict[int, int] = {}  # bytes of living storages by address
+
+    @contextmanager
+    def in_phase(self, name: str) -> Iterator[None]:
+        """Count what runs inside for a phase."""
+        before, self.phase = self.phase, name
+        try:
+            yield
+        finally:
+            self.phase = before
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory alive on the device at once, in any phase."""
+        return max((cost.peak_bytes for cost in self.phases.values()), default=0)
+
+    def count(self, *tensors: Tensor | None) -> None:
+        """One launch that reads or writes `tensors`."""
+        cost = self.phases[self.phase]
+        cost.launches += 1
+        cost.bytes += sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes())
+                          for t in tensors if t is not None)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (),
+                           kwargs: Mapping[str, Any] | None = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.ops.prim.device.default:
+            return args[0].fake_device
+        if func is aten._local_scalar_dense.default:  # a fake has no value; the step reads none but the window's place
+            return 0
+        if func.namespace == "sgif":
+            return self._run_op(func, args, kwargs)
+        if func is aten.mkldnn_convolution.default:  # the same convolution, which fakes do not know by this name
+            x, weight, bias, padding, stride, dilation, groups = args
+            func, args = aten.convolution.default, (x, weight, bias, stride, padding, dilation, False,
+                                                    [0] * len(padding), groups)
+        result = func(*args, **kwargs)
+        results = _tensors(result)
+        if any([self._follow(tensor) for tensor in results]) or func._schema.is_mutable:
+            if "empty" not in func._schema.name and func.namespace == "aten":
+                self.count(*_tensors((args, kwargs)), *results)
+        return result
+
+    def _run_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = func._schema.name.removeprefix("sgif::")
+        compiled = self.fused and name.startswith("batch_norm_act")
+        if self.launchers and not compiled:
+            with self:
+                return op_implementations[name](*args, **kwargs)
+        scratch = None
+        if compiled and args[0].element_size() <= _FUSED_WITH_SCRATCH.get(name, 0):
+            with self:
+                scratch = torch.empty(args[0].shape)
+        result = func(*args, **kwargs)
+        results = _tensors(result)
+        for tensor in results:
+            self._follow(tensor)
+        self.count(*_tensors(args), *results)
+        del scratch
+        return result
+
+    def _follow(self, tensor: Tensor) -> bool:
+        """Whether `tensor` is in new memory, which counts from now to its end."""
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        if address in self._sizes:
+            return False
+        size = -(-storage.nbytes() // self.block_bytes) * self.block_bytes
+        self._sizes[address] = size
+        self.live_bytes += size
+        cost = self.phases[self.phase]
+        cost.peak_bytes = max(cost.peak_bytes, self.live_bytes)
+        weakref.finalize(storage, self._forget, address).atexit = False
+        return True
+
+    def _forget(self, address: int) -> None:
+        self.live_bytes -= self._sizes.pop(address)
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, Tensor)]
