@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from .config import TrainConfig
-from .device import resolve_device
 from .pyramid import ScalePlan
 from .rehearsal import reconstruct_scale, scale_data, untrained_stages
 from .step import ScaleTrainer
@@ -78,6 +76,7 @@ def write_trace(trainer: ScaleTrainer, iterations: range, path: Path) -> None:
         for iteration in iterations:
             trainer.train_step(iteration)
         trainer.clock.take()
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.json")
     try:
         profiler.export_chrome_trace(str(temporary))

@@ -64,7 +64,8 @@ class Profile:
 
 
 def profile_clip(clip: Clip, config: TrainConfig, *, steps: int = 3, scales: Sequence[int] | None = None,
-                 trace: Path | None = None, on_scale: Callable[[int, int], None] = lambda scale, count: None) -> Profile:
+                 trace: Path | None = None,
+                 on_scale: Callable[[int, int], None] = lambda scale, count: None) -> Profile:
     """Forecast every scale (or those in `scales`) of training on `clip`, and measure it in `steps` steps.
 
     A GPU that is not there is forecast only. So is, with a note, a scale that the device has no room for.
@@ -83,7 +84,7 @@ def profile_clip(clip: Clip, config: TrainConfig, *, steps: int = 3, scales: Seq
     if any(not 0 <= scale < len(plans) for scale in wanted):
         raise ConfigError(f"scales {', '.join(map(str, wanted))}: this clip has scales 0 to {len(plans) - 1}")
     set_threads(config.threads)
-    device, there = _device(config.device)
+    device, there = _device_or_forecast(config.device)
     notes = []
     if there:
         unfused = set_fusion(config, device)
@@ -117,7 +118,12 @@ def write_profile(profile: Profile, folder: Path) -> list[Path]:
     return [data, picture]
 
 
-def _device(name: str) -> tuple[torch.device, bool]:
+def forecast_device(name: str) -> torch.device:
+    """The device that `name` asks for, for a forecast: a GPU need not be there. Raises ConfigError for another name."""
+    return _device_or_forecast(name)[0]
+
+
+def _device_or_forecast(name: str) -> tuple[torch.device, bool]:
     """The device that `name` asks for, and whether it is there: a GPU need not be."""
     try:
         return resolve_device(name), True

@@ -4,7 +4,7 @@ A fake tensor has a shape, a dtype and a device, and no memory. The mode follows
 allocator would, so that the most that is alive at once is the peak of a step that nobody ran.
 
 An operator of the project shows only its results to a fake. So what computes it is run here: on a CPU the torch form,
-operator by operator; on a GPU its launcher, whose buffers are counted and whose kernels are counted instead of launched.
+operator by operator; on a GPU its launcher, where buffers count and kernels are counted instead of launched.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StepMeter(TorchDispatchMode):
     """
 
     def __init__(self, *, block_bytes: int, fused: bool, launchers: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.block_bytes, self.fused, self.launchers = block_bytes, fused, launchers
         self.live_bytes = 0
         self.phases: dict[str, PhaseCost] = defaultdict(PhaseCost)  # by name, in the order of their first operator
@@ -94,9 +94,10 @@ class StepMeter(TorchDispatchMode):
                                                     [0] * len(padding), groups)
         result = func(*args, **kwargs)
         results = _tensors(result)
-        if any([self._follow(tensor) for tensor in results]) or func._schema.is_mutable:
-            if "empty" not in func._schema.name and func.namespace == "aten":
-                self.count(*_tensors((args, kwargs)), *results)
+        news = [self._follow(tensor) for tensor in results]
+        writes = func.namespace == "aten" and "empty" not in func._schema.name
+        if writes and (any(news) or func._schema.is_mutable):
+            self.count(*_tensors((args, kwargs)), *results)
         return result
 
     def _run_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -89,7 +89,8 @@ def _check_memory(path: Path, clip: Clip, config: TrainConfig, device: torch.dev
     if (path / "config.json").exists() and (run := Run(path)).scales_done == len(run.plans):
         return None
     try:
-        check_memory(*clip.frames.shape[1:3], len(clip.frame_ms), config, device)
+        num_frames, height, width, _ = clip.frames.shape
+        check_memory(height, width, num_frames, config, device)
     except ConfigError:
         raise
     except Exception as error:  # the forecast leans on torch's inner parts, which training can do without
