@@ -26,8 +26,8 @@ BUDGET_SIDE_PX = 256
 EXAMPLES = """examples:
   sgif profile clip.gif
   sgif profile clip.gif --amp --checkpointing --trace
-  sgif profile clip.gif --device cuda      # where there is no GPU: a forecast
-  sgif profile --budget 8,12,24,80         # the largest frames that train in so many GiB of a GPU"""
+  sgif profile clip.gif --device cuda  # where there is no GPU: a forecast
+  sgif profile --budget 8,12,24,80     # what trains in so many GiB of a GPU"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

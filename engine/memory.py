@@ -10,7 +10,7 @@ import torch
 
 from .config import ConfigError, TrainConfig
 from .forecast import ScaleForecast, forecast_largest, largest_scale
-from .pyramid import ScalePlan, plan_scales
+from .pyramid import ScalePlan, fit_size, plan_scales
 
 REFUSE_BEYOND = 1.1
 """Refused is what would need so many times what there is: forecasts may err by 10 %."""
@@ -66,8 +66,11 @@ def settings_that_fit(height: int, width: int, num_frames: int, config: TrainCon
         if needed <= room:
             found = True
             yield options.format(*changed.frames_per_step), needed
-    smaller = max(config.min_size_px, int(config.max_size_px * share**0.5))
-    needed = need(replace(config, max_size_px=smaller))
+    smaller = max(config.min_size_px, int(max(fit_size(height, width, config.max_size_px)) * share**0.5))
+    try:
+        needed = need(replace(config, max_size_px=smaller))
+    except ConfigError:  # too few pixels to learn from
+        return
     if needed <= room:
         yield f"--max-size {smaller}", needed
 

@@ -173,7 +173,7 @@ def _pretended(device: torch.device, meter: StepMeter) -> Iterator[None]:
             (convolution, "_onednn_has_bfloat16", lambda: True),
         ]
         if dispatch.HAS_TRITON:
-            replaced.append((dispatch.triton.runtime.JITFunction, "run", _counting(meter)))
+            replaced.append((dispatch.triton.runtime.jit.KernelInterface, "__getitem__", _counting(meter)))
     with ExitStack() as stack, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Accessing the data pointer")  # a launcher asks for its alignment: 0 has any
         for owner, name, stand_in in replaced:
@@ -189,8 +189,8 @@ def _arch(device: torch.device) -> str:
     return dispatch._device_arch(device.index or 0)
 
 
-def _counting(meter: StepMeter) -> Callable[..., None]:
-    """What a kernel's launch is meanwhile: a number and the bytes of its tensors."""
-    def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+def _counting(meter: StepMeter) -> Callable[..., Any]:
+    """What `kernel[grid]` is meanwhile: its call is a launch, with the bytes of its tensors."""
+    def launch(*args: Any, **kwargs: Any) -> None:
         meter.count(*(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)))
-    return run
+    return lambda kernel, grid: launch
