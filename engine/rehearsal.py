@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..kernels import dispatch, resample_triton
+from ..kernels.fusion import fused_functions
 from ..kernels.resample_tables import AxisTable
 from .config import TrainConfig
 from .generator import Generator
@@ -63,9 +65,8 @@ def rehearse(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: Tr
     is gone through: half the time, the same peak, since each takes less than the next, and too few launches.
     """
     on_gpu = device.type == "cuda"
-    meter = StepMeter(block_bytes=CUDA_BLOCK_BYTES if on_gpu else 1, fused=fused and not on_gpu,
-                      launchers=dispatch.HAS_TRITON or not on_gpu)
-    with _pretended(device, meter), FakeTensorMode(), meter:
+    meter = StepMeter(block_bytes=CUDA_BLOCK_BYTES if on_gpu else 1, launchers=dispatch.HAS_TRITON or not on_gpu)
+    with _pretended(device, meter, fused), FakeTensorMode(), meter:
         data = scale_data(plans, scale, num_frames, torch.empty)
         clips = meter.live_bytes
         if on_gpu:  # there the clips stay on the host, and a step has its window as a copy
@@ -150,7 +151,7 @@ def _bytes(tensors: Any) -> int:
 
 
 @contextmanager
-def _pretended(device: torch.device, meter: StepMeter) -> Iterator[None]:
+def _pretended(device: torch.device, meter: StepMeter, fused: bool) -> Iterator[None]:
     """Inside, the code of a step runs on fakes as it would on `device`, and kernels are counted instead of launched.
 
     All fakes are on the CPU: autograd refuses those of a GPU where torch was built without. What is replaced, for this
@@ -158,6 +159,8 @@ def _pretended(device: torch.device, meter: StepMeter) -> Iterator[None]:
     """
     replaced: list[tuple[Any, str, Any]] = [
         (nn.Module, "to", lambda module, *_: module),  # fakes cannot be moved in place
+        *((function, "active", partial(meter.run_compiled, function.plain) if fused else function.plain)
+          for function in fused_functions()),
     ]
     if device.type == "cuda":
         convolution = sys.modules[ScaleTrainer.__module__.replace("engine.step", "kernels.convolution")]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +24,9 @@ from torch.utils._pytree import tree_leaves
 from ..kernels.dispatch import op_implementations
 
 aten = torch.ops.aten
-_FUSED_WITH_SCRATCH = {"batch_norm_act_bwd": 3, "batch_norm_act_bwd_bwd": 4}
-"""Inductor's code for these keeps one float32 tensor as large as x beside its results (torch 2.13; the first, in
-float32, returns it). Values: bytes up to which an element of x leaves it separate."""
+_COMPILED_WITH_SCRATCH = {"_norm_backward": 2, "_norm_double_backward": 4}
+"""Inductor's code for these keeps one float32 tensor as large as the first one beside its results, where that one's
+elements have at most so many bytes (torch 2.13; in float32 the first of them writes its result over it)."""
 
 
 @dataclass
@@ -46,14 +46,14 @@ class StepMeter(TorchDispatchMode):
 
     Args:
         block_bytes: what the allocator rounds up to.
-        fused: the norms are compiled.
         launchers: what is inside the project's operators can be run; else only their results count.
     """
 
-    def __init__(self, *, block_bytes: int, fused: bool, launchers: bool) -> None:
+    def __init__(self, *, block_bytes: int, launchers: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.block_bytes, self.fused, self.launchers = block_bytes, fused, launchers
+        self.block_bytes, self.launchers = block_bytes, launchers
         self.live_bytes = 0
+        self.hidden = False  # what runs is neither followed nor counted
         self.phases: dict[str, PhaseCost] = defaultdict(PhaseCost)  # by name, in the order of their first operator
         self.phase = "other"
         self._sizes: dict[int, int] = {}  # bytes of living storages by address
@@ -93,6 +93,8 @@ class StepMeter(TorchDispatchMode):
             func, args = aten.convolution.default, (x, weight, bias, stride, padding, dilation, False,
                                                     [0] * len(padding), groups)
         result = func(*args, **kwargs)
+        if self.hidden:
+            return result
         results = _tensors(result)
         news = [self._follow(tensor) for tensor in results]
         writes = func.namespace == "aten" and "empty" not in func._schema.name
@@ -101,22 +103,32 @@ class StepMeter(TorchDispatchMode):
         return result
 
     def _run_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        name = func._schema.name.removeprefix("sgif::")
-        compiled = self.fused and name.startswith("batch_norm_act")
-        if self.launchers and not compiled:
+        if self.launchers:
             with self:
-                return op_implementations[name](*args, **kwargs)
-        scratch = None
-        if compiled and args[0].element_size() <= _FUSED_WITH_SCRATCH.get(name, 0):
-            with self:
-                scratch = torch.empty(args[0].shape)
+                return op_implementations[func._schema.name.removeprefix("sgif::")](*args, **kwargs)
         result = func(*args, **kwargs)
+        self._results_of_one_launch(args, result)
+        return result
+
+    def run_compiled(self, plain: Callable[..., Any], *args: Tensor) -> Any:
+        """A function that torch.compile has made one piece of: of its tensors only results and scratch exist."""
+        self.hidden = True
+        try:
+            result = plain(*args)
+        finally:
+            self.hidden = False
+        scratch = None
+        if args[0].element_size() <= _COMPILED_WITH_SCRATCH.get(plain.__name__, 0):
+            scratch = torch.empty(args[0].shape)
+        self._results_of_one_launch(args, result)
+        del scratch
+        return result
+
+    def _results_of_one_launch(self, args: tuple[Any, ...], result: Any) -> None:
         results = _tensors(result)
         for tensor in results:
             self._follow(tensor)
         self.count(*_tensors(args), *results)
-        del scratch
-        return result
 
     def _follow(self, tensor: Tensor) -> bool:
         """Whether `tensor` is in new memory, which counts from now to its end."""

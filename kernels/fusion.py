@@ -73,6 +73,11 @@ def disable_fusion() -> None:
         function.active = function.plain
 
 
+def fused_functions() -> list[FusedFunction[..., Any]]:
+    """All functions that `enable_fusion` compiles."""
+    return [function for function, _ in _registry]
+
+
 def _missing_compiler(device: torch.device) -> str | None:
     if sys.platform == "win32":
         return "torch.compile is not used on Windows"

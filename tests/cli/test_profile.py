@@ -15,7 +15,8 @@ SMALL = ["--min-size", "8", "--width", "2", "--frames-per-step", "2:2", "--no-fu
 @pytest.fixture
 def clip(monkeypatch, tmp_path):
     frames = (torch.arange(4 * 8 * 12 * 3) % 256).to(torch.uint8).view(4, 8, 12, 3)
-    monkeypatch.setattr(engine, "read_clip", lambda path, **window: Clip(frames=frames, frame_ms=(80,) * 4, source=path))
+    monkeypatch.setattr(engine, "read_clip",
+                        lambda path, **window: Clip(frames=frames, frame_ms=(80,) * 4, source=path))
     monkeypatch.chdir(tmp_path)
 
 

@@ -14,7 +14,7 @@ from sgif.engine.forecast import ScaleForecast, forecast_largest, forecast_scale
 from sgif.engine.measure import measure_scale
 from sgif.engine.pyramid import plan_scales
 from sgif.engine.trainer import set_fusion
-from sgif.kernels import dispatch, disable_fusion, resample_triton
+from sgif.kernels import disable_fusion, dispatch, resample_triton
 from sgif.kernels.resample_tables import axis_table
 
 MakeConfig = Callable[..., TrainConfig]

@@ -60,7 +60,7 @@ def test_what_cannot_fit_is_refused_with_settings_that_fit(has: Any, tiny_config
                                f"{gib_text(needed * 2 // 3)} free; these would fit: ")
     assert sentence.endswith("; --no-memory-check trains all the same")
     offered = re.findall(r"(--[^()]+) \((\d+) MiB\)", sentence)
-    assert [options for options, _ in offered][0] == "--amp"
+    assert offered[0][0] == "--amp"
     smaller = {"--frames-per-step": "frames_per_step", "--max-size": "max_size_px"}
     for options, said in offered:
         changes: dict[str, Any] = {name: True for name in ("amp", "checkpointing") if f"--{name}" in options}
