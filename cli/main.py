@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .command import Command, Parser, run_parsed
 from .info import INFO
+from .profile import PROFILE
 from .sample import SAMPLE
 from .train import TRAIN
 
@@ -15,6 +16,7 @@ COMMANDS: tuple[Command, ...] = (
     TRAIN,
     SAMPLE,
     INFO,
+    PROFILE,
 )
 
 

@@ -36,6 +36,19 @@ def number(text: str) -> float:
         raise ArgumentTypeError(f"{text!r} is no number") from None
 
 
+def whole_numbers(text: str) -> list[int]:
+    """`0,5` -> [0, 5]."""
+    return sorted({non_negative(part) for part in text.split(",")})
+
+
+def positive_numbers(text: str) -> list[float]:
+    """`8,12.5` -> [8.0, 12.5]."""
+    numbers = [number(part) for part in text.split(",")]
+    if not all(0 < value < 1e6 for value in numbers):
+        raise ArgumentTypeError(f"{text!r} has a number that is not above 0, expected some, as in 8,12.5")
+    return numbers
+
+
 def frame_range(text: str) -> tuple[int, int]:
     """`16:8` -> (16, 8)."""
     match = _match(r"(\d+):(\d+)", text, "two whole numbers A:B, as in 16:8")

@@ -18,7 +18,8 @@ from .runs import SCHEMA, Run
 from .storage import RunError, write_bytes, write_json, write_tensors
 
 # Settings that another session of the same run may change: they decide where and how often, not what is learned.
-FREE_SETTINGS = frozenset({"device", "threads", "fuse", "checkpointing", "log_every", "save_seconds"})
+FREE_SETTINGS = frozenset({"device", "threads", "fuse", "graphs", "checkpointing", "memory_check", "log_every",
+                           "save_seconds"})
 
 
 def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:

@@ -16,10 +16,11 @@ import torch
 
 from ..kernels import disable_fusion, enable_fusion
 from .clip import Clip
-from .config import TrainConfig
+from .config import ConfigError, TrainConfig
 from .device import describe_device, peak_bytes, resolve_device, set_threads
 from .events import Event, Listener, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from .losses import psnr_db
+from .memory import check_memory
 from .noise import noise_amplitude
 from .preview import write_preview
 from .run_folder import append_row, keep_rows_before, open_or_create_run
@@ -49,27 +50,29 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
         The finished run.
 
     Raises:
-        ConfigError: the settings, the clip's size or the device cannot be used.
+        ConfigError: the settings, the clip's size or the device cannot be used, or its memory is too small.
         RunError: the folder holds something else.
         TrainingStopped: `should_stop` said so; all work is saved.
     """
     tell = on_event or (lambda event: None)
     device = resolve_device(config.device)
     set_threads(config.threads)
+    unchecked = _check_memory(Path(run_dir), clip, config, device)
     run = open_or_create_run(Path(run_dir), clip, config)
     for leftover in run.path.glob("scale_*.partial"):
         shutil.rmtree(leftover)
     for leftover in run.path.glob(".*.tmp"):  # a kill in the middle of a write leaves it
         leftover.unlink()
     state = _read_state(run)
-    unfused = _set_fusion(config, device) if run.scales_done < len(run.plans) else None
+    unfused = set_fusion(config, device) if run.scales_done < len(run.plans) else None
     tell(RunStarted(
         run_dir=run.path, config=config, device=describe_device(device),
         precision="bfloat16" if config.amp else "float32", fused=config.fuse and unfused is None,
         frames=run.num_frames, sizes=run.sizes,
         resumed_at=(state[1]["scale"], state[1]["iteration"]) if state else
         (run.scales_done, 0) if run.scales_done else None,
-        notes=(*clip.notes, *([f"norms are not fused: {unfused}"] if unfused else [])),
+        notes=(*clip.notes, *([unchecked] if unchecked else []),
+               *([f"norms are not fused: {unfused}"] if unfused else [])),
     ))
     for scale in range(run.scales_done, len(run.plans)):
         ScaleSession(run, scale, device, tell).train(state, should_stop)
@@ -79,7 +82,23 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
     return run
 
 
-def _set_fusion(config: TrainConfig, device: torch.device) -> str | None:
+def _check_memory(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> str | None:
+    """Refuse what cannot fit, unless it is trained already; one line that says why not where that cannot be told."""
+    if not config.memory_check:
+        return None
+    if (path / "config.json").exists() and (run := Run(path)).scales_done == len(run.plans):
+        return None
+    try:
+        num_frames, height, width, _ = clip.frames.shape
+        check_memory(height, width, num_frames, config, device)
+    except ConfigError:
+        raise
+    except Exception as error:  # the forecast leans on torch's inner parts, which training can do without
+        return f"memory was not checked ({type(error).__name__}: {error})"
+    return None
+
+
+def set_fusion(config: TrainConfig, device: torch.device) -> str | None:
     """Fuse the norms where asked; one line that says why not where it cannot be had."""
     if not config.fuse:
         disable_fusion()

@@ -37,7 +37,13 @@ TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 emulated_arch: str | None = "sm_90" if HAS_TRITON and os.environ.get("TRITON_INTERPRET") == "1" else None
 """The GPU that CPU tensors are computed for, where kernels are emulated; None: nowhere. Only tests change it."""
 
+auto_emulates = False
+"""Whether impl="auto" takes emulated kernels too, as where a GPU is rehearsed (`engine/rehearsal.py`)."""
+
 _LIBRARY = torch.library.Library("sgif", "FRAGMENT")
+
+op_implementations: dict[str, Callable[..., Any]] = {}
+"""What computes each registered op, by its name without `sgif::`: for who follows what an op does inside."""
 
 
 def jit(kernel: Callable[..., Any]) -> Any:
@@ -58,7 +64,7 @@ def resolve_impl(impl: Impl, op: str, x: Tensor) -> ResolvedImpl:
     trouble = _why_not_triton(x)
     if trouble is None:
         # Interpreted kernels are for tests, which ask for them by name.
-        return "triton" if impl == "triton" or x.is_cuda else "torch"
+        return "triton" if impl == "triton" or x.is_cuda or auto_emulates else "torch"
     if impl == "triton":
         raise ValueError(f"{op}: impl='triton' {trouble}")
     return "torch"
@@ -102,6 +108,7 @@ def register_op(schema: str, run: Callable[..., Any], fake: Callable[..., Any],
             ops again, so that derivatives have derivatives. None: not differentiable.
     """
     name = schema.split("(", 1)[0]
+    op_implementations[name] = run
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, run, "CompositeExplicitAutograd")
     torch.library.register_fake(f"sgif::{name}", fake, lib=_LIBRARY)

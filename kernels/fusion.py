@@ -65,17 +65,31 @@ def enable_fusion(device: torch.device, dtype: torch.dtype) -> str | None:
             with torch.no_grad(), below_autograd():
                 for arguments in examples(device, dtype):
                     compiled(*arguments)
-            function.active = compiled
+            function.active = _outside_autocast(compiled, device.type)
     except Exception as error:  # whatever the compiler stack raises, the plain functions still work
         disable_fusion()
         return f"torch.compile failed ({type(error).__name__})"
     return None
 
 
+def _outside_autocast(compiled: Callable[..., Any], device_type: str) -> Callable[..., Any]:
+    """Call as when it was compiled: code is guarded by the autocast state too, and would be compiled anew in the first
+    step, for its shapes alone, until torch gives up at the eighth time and runs it eagerly."""
+    def run(*args: Any) -> Any:
+        with torch.autocast(device_type, enabled=False):
+            return compiled(*args)
+    return run
+
+
 def disable_fusion() -> None:
     """Let every fused function run eagerly."""
     for function, _ in _registry:
         function.active = function.plain
+
+
+def fused_functions() -> list[FusedFunction[..., Any]]:
+    """All functions that `enable_fusion` compiles."""
+    return [function for function, _ in _registry]
 
 
 def _missing_compiler(device: torch.device) -> str | None:

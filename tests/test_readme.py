@@ -67,6 +67,10 @@ def run(words: list[str]) -> None:
             assert main.main(["train", *options, *SMALL, "--quiet"]) == 0
         case ["sgif-train", *options]:
             assert train.main([*options, *SMALL, "--quiet"]) == 0
+        case ["sgif", "profile", "--budget", _, *options]:
+            assert main.main(["profile", "--budget", "0.7", *options, *SMALL]) == 0
+        case ["sgif", "profile", *options]:
+            assert main.main(["profile", *options, *SMALL, "--steps", "1"]) == 0
         case ["sgif", *options]:
             assert main.main(options) == 0
         case ["python", "-m", "sgif.bench.training_run", *options]:
@@ -94,6 +98,7 @@ def test_commands_make_what_they_say(checkout: Path) -> None:
     made = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file()}
     assert {f"runs/demo/samples/sample_seed0_00{i}.gif" for i in range(4)} <= made
     assert {"runs/clouds/samples/sample_seed0_007.gif", "runs/clouds/samples/sample_seed0_000.mp4"} <= made
+    assert {f"profiles/clouds/{name}" for name in ("profile.json", "profile.svg", "trace.json")} <= made
     assert {"bench/results/demo-cpu.json", "docs/images/demo.gif", "docs/images/sizes.gif"} <= made
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sgif.kernels import disable_fusion, enable_fusion
+from sgif.kernels.dispatch import below_autograd
 
 from .test_batch_norm_act import check, tensors
 
@@ -40,6 +41,18 @@ def pretend_compilers(monkeypatch: pytest.MonkeyPatch, *found: str) -> None:
 
 def pretend_compile(monkeypatch: pytest.MonkeyPatch, compile_: Callable[..., Callable[..., Any]]) -> None:
     monkeypatch.setattr(torch, "compile", compile_)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILER, reason="no C++ compiler")
+def test_compiled_code_serves_under_autocast() -> None:
+    torch.compiler.reset()
+    assert enable_fusion(CPU, torch.bfloat16) is None
+    with torch.compiler.set_stance("fail_on_recompile"), torch.autocast("cpu", torch.bfloat16), torch.no_grad(), \
+            below_autograd():
+        for function, examples in fusion._registry:
+            for arguments in examples(CPU, torch.bfloat16):
+                function(*arguments)
 
 
 @pytest.mark.slow

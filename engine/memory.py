@@ -1,0 +1,142 @@
+"""How much memory there is, and training that asks before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .config import ConfigError, TrainConfig
+from .forecast import ScaleForecast, forecast_largest, largest_scale
+from .pyramid import ScalePlan, fit_size, plan_scales
+
+REFUSE_BEYOND = 1.1
+"""Refused is what would need so many times what there is: forecasts may err by 10 %."""
+FITS_BELOW = 0.9
+"""Offered is what needs so much of it."""
+
+
+def check_memory(height: int, width: int, num_frames: int, config: TrainConfig, device: torch.device) -> None:
+    """Refuse what cannot fit into the memory of `device`.
+
+    Raises:
+        ConfigError: what is needed at which scale, what there is, and settings that would fit.
+    """
+    available = available_bytes(device)
+    plans = plan_scales(height, width, num_frames, config)
+    if available is None or _at_most_bytes(plans, num_frames) < available:
+        return
+    forecast = forecast_largest(height, width, num_frames, config, device)
+    if forecast.peak_bytes <= available * REFUSE_BEYOND:
+        return
+    fitting = ", ".join(f"{options} ({gib_text(needed)})" for options, needed in
+                        settings_that_fit(height, width, num_frames, config, device, forecast, available))
+    plan = forecast.plan
+    raise ConfigError(
+        f"scale {plan.index} ({plan.height}x{plan.width}, {plan.frames_per_step} frames a step) needs "
+        f"{gib_text(forecast.peak_bytes)} of memory and {device} has {gib_text(available)} free; "
+        + (f"these would fit: {fitting}" if fitting else "no setting that was tried fits")
+        + "; --no-memory-check trains all the same")
+
+
+def settings_that_fit(height: int, width: int, num_frames: int, config: TrainConfig, device: torch.device,
+                      forecast: ScaleForecast, available: int) -> Iterator[tuple[str, int]]:
+    """Options that bring the need of `forecast` into `available` bytes, and what each needs; each is forecast."""
+    room = available * FITS_BELOW
+    first, last = config.frames_per_step
+
+    def frames(share: float) -> tuple[int, int]:
+        return first, max(2, int(last * share))
+
+    def need(changed: TrainConfig) -> int:
+        return forecast_largest(height, width, num_frames, changed, device).peak_bytes
+
+    small = replace(config, amp=True, checkpointing=True)
+    share, found = room / forecast.peak_bytes, False
+    candidates = [("--checkpointing", replace(config, checkpointing=True)), ("--amp", replace(config, amp=True)),
+                  ("--amp --checkpointing", small),
+                  ("--frames-per-step {}:{}", replace(config, frames_per_step=frames(share))),
+                  ("--amp --checkpointing --frames-per-step {}:{}", replace(small, frames_per_step=frames(share)))]
+    for options, changed in candidates:
+        if changed == config or (found and changed.frames_per_step != config.frames_per_step and changed.amp):
+            continue
+        needed = need(changed)
+        if needed <= room:
+            found = True
+            yield options.format(*changed.frames_per_step), needed
+    smaller = max(config.min_size_px, int(max(fit_size(height, width, config.max_size_px)) * share**0.5))
+    try:
+        needed = need(replace(config, max_size_px=smaller))
+    except ConfigError:  # too few pixels to learn from
+        return
+    if needed <= room:
+        yield f"--max-size {smaller}", needed
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that this process can still get on `device`; None where the system does not say.
+
+    On a GPU what is free there and what torch has cached; on a CPU free RAM and swap, within a container's limit.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    figures = [figure for figure in (_system_bytes(), _container_bytes()) if figure is not None]
+    return min(figures, default=None)
+
+
+def gib_text(size: int) -> str:
+    """`7.3 GiB`, below one `480 MiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def _at_most_bytes(plans: list[ScalePlan], num_frames: int) -> int:
+    """More than training takes, from the sizes alone: what fits by this is not rehearsed."""
+    plan = plans[largest_scale(plans)]
+    tensors = 200 * plan.frames_per_step + 16 * 32  # of a network's width, by frames: a step's 95, the reconstruction's
+    clips = sum(3 * num_frames * p.height * p.width for p in plans)
+    weights = sum(3 * 27 * p.channels**2 for p in plans)
+    return 4 * (plan.channels * plan.height * plan.width * tensors + 3 * clips + 16 * weights)
+
+
+def _system_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _container_bytes(root: Path = Path("/sys/fs/cgroup"), cgroups: Path = Path("/proc/self/cgroup")) -> int | None:
+    """What is left of the least limit on this process's control group or one above it, versions 1 and 2. Files that
+    the kernel has cached count as used there and are given back on demand."""
+    try:
+        entries = [line.split(":", 2) for line in cgroups.read_text().splitlines()]
+    except OSError:
+        return None
+    left = []
+    for number, controllers, path in entries:
+        if number == "0":
+            base, names = root, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = base / path.lstrip("/")
+        # In a container the path may be the host's, and what is mounted begins at the container's own group.
+        for folder in (group, *group.parents):
+            if folder == base.parent:
+                break
+            left += _left_in(folder, *names)
+    return min(left, default=None)
+
+
+def _left_in(folder: Path, limit: str, usage: str, cached: str) -> list[int]:
+    try:
+        ceiling, used = int((folder / limit).read_text()), int((folder / usage).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return [ceiling - used + int(stat.get(cached, 0))]
+    except (OSError, ValueError):  # no such group here, or "max"
+        return []

@@ -1,0 +1,152 @@
+"""What a training step on fake tensors holds, launches and moves: a dispatch mode that sees every operator.
+
+A fake tensor has a shape, a dtype and a device, and no memory. The mode follows its storage from birth to death, as an
+allocator would, so that the most that is alive at once is the peak of a step that nobody ran.
+
+An operator of the project shows only its results to a fake. So what computes it is run here: on a CPU the torch form,
+operator by operator; on a GPU its launcher, where buffers count and kernels are counted instead of launched.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ..kernels.dispatch import op_implementations
+
+aten = torch.ops.aten
+_COMPILED_WITH_SCRATCH = {"_norm_backward": 2, "_norm_double_backward": 4}
+"""Inductor's code for these keeps one float32 tensor as large as the first one beside its results, where that one's
+elements have at most so many bytes (torch 2.13; in float32 the first of them writes its result over it)."""
+
+
+@dataclass
+class PhaseCost:
+    """What a phase of a step costs."""
+
+    launches: int = 0
+    """Operators that reach the device: those that write. Views and empty tensors are free."""
+    bytes: int = 0
+    """Inputs read and outputs written, each once per operator."""
+    peak_bytes: int = 0
+    """Most memory alive on the device at once."""
+
+
+class StepMeter(TorchDispatchMode):
+    """Counts while entered, inside a FakeTensorMode.
+
+    Args:
+        block_bytes: what the allocator rounds up to.
+        launchers: what is inside the project's operators can be run; else only their results count.
+    """
+
+    def __init__(self, *, block_bytes: int, launchers: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.block_bytes, self.launchers = block_bytes, launchers
+        self.live_bytes = 0
+        self.hidden = False  # what runs is neither followed nor counted
+        self.phases: dict[str, PhaseCost] = defaultdict(PhaseCost)  # by name, in the order of their first operator
+        self.phase = "other"
+        self._sizes: dict[int, int] = {}  # bytes of living storages by address
+
+    @contextmanager
+    def in_phase(self, name: str) -> Iterator[None]:
+        """Count what runs inside for a phase."""
+        before, self.phase = self.phase, name
+        try:
+            yield
+        finally:
+            self.phase = before
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory alive on the device at once, in any phase."""
+        return max((cost.peak_bytes for cost in self.phases.values()), default=0)
+
+    def count(self, *tensors: Tensor | None) -> None:
+        """One launch that reads or writes `tensors`."""
+        cost = self.phases[self.phase]
+        cost.launches += 1
+        cost.bytes += sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes())
+                          for t in tensors if t is not None)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (),
+                           kwargs: Mapping[str, Any] | None = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.ops.prim.device.default:
+            return args[0].fake_device
+        if func is aten._local_scalar_dense.default:  # a fake has no value; the step reads none but the window's place
+            return 0
+        if func.namespace == "sgif":
+            return self._run_op(func, args, kwargs)
+        if func is aten.mkldnn_convolution.default:  # the same convolution, which fakes do not know by this name
+            x, weight, bias, padding, stride, dilation, groups = args
+            func, args = aten.convolution.default, (x, weight, bias, stride, padding, dilation, False,
+                                                    [0] * len(padding), groups)
+        result = func(*args, **kwargs)
+        if self.hidden:
+            return result
+        results = _tensors(result)
+        news = [self._follow(tensor) for tensor in results]
+        writes = func.namespace == "aten" and "empty" not in func._schema.name
+        if writes and (any(news) or func._schema.is_mutable):
+            self.count(*_tensors((args, kwargs)), *results)
+        return result
+
+    def _run_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.launchers:
+            with self:
+                return op_implementations[func._schema.name.removeprefix("sgif::")](*args, **kwargs)
+        result = func(*args, **kwargs)
+        self._results_of_one_launch(args, result)
+        return result
+
+    def run_compiled(self, plain: Callable[..., Any], *args: Tensor) -> Any:
+        """A function that torch.compile has made one piece of: of its tensors only results and scratch exist."""
+        self.hidden = True
+        try:
+            result = plain(*args)
+        finally:
+            self.hidden = False
+        scratch = None
+        if args[0].element_size() <= _COMPILED_WITH_SCRATCH.get(plain.__name__, 0):
+            scratch = torch.empty(args[0].shape)
+        self._results_of_one_launch(args, result)
+        del scratch
+        return result
+
+    def _results_of_one_launch(self, args: tuple[Any, ...], result: Any) -> None:
+        results = _tensors(result)
+        for tensor in results:
+            self._follow(tensor)
+        self.count(*_tensors(args), *results)
+
+    def _follow(self, tensor: Tensor) -> bool:
+        """Whether `tensor` is in new memory, which counts from now to its end."""
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        if address in self._sizes:
+            return False
+        size = -(-storage.nbytes() // self.block_bytes) * self.block_bytes
+        self._sizes[address] = size
+        self.live_bytes += size
+        cost = self.phases[self.phase]
+        cost.peak_bytes = max(cost.peak_bytes, self.live_bytes)
+        weakref.finalize(storage, self._forget, address).atexit = False
+        return True
+
+    def _forget(self, address: int) -> None:
+        self.live_bytes -= self._sizes.pop(address)
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, Tensor)]
