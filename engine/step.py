@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..kernels import upsample_add_noise, upsample_tanh_residual
 from .config import TrainConfig
 from .critics import Critic, as_frames
+from .device import frames_on
 from .generator import Generator, generate_scale
 from .layers import set_checkpointing
 from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
@@ -25,7 +26,7 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleData:
-    """What a scale learns from; all clips [1, 3, T, H, W] on the host."""
+    """What a scale learns from; all clips [1, 3, T, H, W] on the host, page-locked for a GPU (`host_copy`)."""
 
     real: Tensor
     coarser_reconstruction: Tensor | None   # None at scale 0
@@ -107,7 +108,7 @@ class ScaleTrainer:
         first = integer(self.data.real.shape[2] - frames + 1, config.seed, "window", *place)
 
         def window(clip: Tensor) -> Tensor:
-            return clip[:, :, first:first + frames].to(self.device)
+            return frames_on(self.device, clip, first, frames)
 
         with torch.no_grad(), self.clock("coarser"):
             fake: Tensor | None = None
