@@ -7,10 +7,9 @@ coarser scale as it needs them. It keeps the frames that its generator still has
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,13 +24,8 @@ NOISE_FRAMES = 4  # drawn noise begins at multiples of it
 
 ScaleNoise = Tensor | PhiloxNoise | None
 """Noise of a scale: [1, 3, T, H, W], or drawn where it is used, or none."""
-
-
-class NoiseSource(Protocol):
-    """Where the noise of every scale comes from."""
-
-    def __call__(self, plan: ScalePlan, size: tuple[int, int], first: int, frames: int) -> ScaleNoise:
-        """z_n at (height, width) `size` for `frames` frames from `first` on, which is a multiple of 4 at 3D scales."""
+NoiseSource = Callable[[ScalePlan, tuple[int, int], int, int], ScaleNoise]
+"""(scale, (height, width), first frame, number of frames) -> the scale's noise for these frames, at that size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +92,7 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
 
 def _inputs(stage: TrainedScale, coarser: FrameStream | None, noise: NoiseSource, frames: int, size: tuple[int, int],
             count: int) -> Iterator[Tensor]:
-    """The generator's input, `count` frames at a time: torch takes some ten times the memory of the noise to draw it."""
+    """The generator's input, `count` frames at a time: to draw noise, torch takes some ten times its memory."""
     for first in range(0, frames, count):
         shape = (min(count, frames - first), *size)
         below = coarser.clip(first, first + shape[0]) if coarser else None

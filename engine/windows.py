@@ -1,8 +1,8 @@
 """A generator over frames of any size, a window at a time: activations are what a device cannot hold, not clips.
 
-An activation has 16 to 128 channels where a clip has three. Five convolutions of filter 3 reach 5 pixels, so a window is
-computed together with the 5 pixels around it, as far as the picture goes, and what is around it is cut off. Where the
-picture ends the window ends too, and padding acts there and only there: the result is that of the whole picture.
+An activation has 16 to 128 channels where a clip has three. Five convolutions of filter 3 reach 5 pixels, so a window
+is computed together with the 5 pixels around it, as far as the picture goes, and what is around it is cut off. Where
+the picture ends the window ends too, so padding counts there and only there: the result is that of the whole picture.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def windowed_residual(generator: Generator, pieces: Sequence[Tensor], context: t
     kept = frames - sum(context)
     values_per_pixel = generator.width * (frames if generator.is_3d else kept)
     if values_per_pixel * height * width <= max_values:
-        return generator(torch.cat(tuple(pieces), 2), context)
+        residual: Tensor = generator(torch.cat(tuple(pieces), 2), context)
+        return residual
     side = max(MIN_SIDE_PX, int((max_values / values_per_pixel) ** 0.5) - 2 * NUM_CONVS)
     residual = pieces[0].new_empty((1, 3, kept, height, width))
     for top, bottom in spans(height, side):
