@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
 
 import torch
 from torch import Tensor
@@ -38,7 +37,7 @@ class TrainedScale:
 
 
 class FrameStream:
-    """Parts [1, 3, t, H, W] of a clip as they come, to be read by ranges of frames that never go back."""
+    """Parts [1, 3, t, H, W] of a clip as they come, to be read by ranges of frames."""
 
     def __init__(self, parts: Iterable[Tensor]) -> None:
         self._parts = iter(parts)
@@ -46,19 +45,23 @@ class FrameStream:
         self._end = 0
 
     def pieces(self, low: int, high: int) -> list[Tensor]:
-        """Frames `low` to `high` in pieces, without a copy. What lies before `low` is let go."""
-        while self._kept and self._kept[0][0] + self._kept[0][1].shape[2] <= low:
-            self._kept.popleft()
+        """Frames `low` to `high` in pieces, without a copy."""
         while self._end < high:
             part = next(self._parts)
             self._kept.append((self._end, part))
             self._end += part.shape[2]
-        return [part[:, :, max(0, low - first):high - first] for first, part in self._kept if first < high]
+        return [part[:, :, max(0, low - first):high - first] for first, part in self._kept
+                if first < high and low < first + part.shape[2]]
 
     def clip(self, low: int, high: int) -> Tensor:
         """The same as one tensor."""
         pieces = self.pieces(low, high)
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 2)
+
+    def forget(self, before: int) -> None:
+        """Let go of the parts that end there or earlier: no one asks for them again."""
+        while self._kept and self._kept[0][0] + self._kept[0][1].shape[2] <= before:
+            self._kept.popleft()
 
 
 @torch.no_grad()
@@ -77,14 +80,18 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
     """
     generator, reach = stage.generator, stage.generator.reach_frames
     count = frames_at_once(generator, size, max_values)
-    seen, below = (None, None) if coarser is None else map(FrameStream, tee(coarser))
-    inputs = FrameStream(_inputs(stage, seen, noise, frames, size, min(count, NOISE_FRAMES)))
+    below = None if coarser is None else FrameStream(coarser)
+    inputs = FrameStream(_inputs(stage, below, noise, frames, size, min(count, NOISE_FRAMES)))
 
     def part(start: int, end: int) -> Tensor:
         low, high = max(0, start - reach), min(frames, end + reach)
+        inputs.forget(low)
         residual = windowed_residual(generator, inputs.pieces(low, high), (start - low, high - end),
                                      max_values=max_values)
-        return upsample_tanh_residual(below.clip(start, end) if below else None, size, residual)
+        if below is None:
+            return upsample_tanh_residual(None, size, residual)
+        below.forget(start)  # the inputs are ahead of it
+        return upsample_tanh_residual(below.clip(start, end), size, residual)
 
     for start in range(0, frames, count):
         yield part(start, min(start + count, frames))

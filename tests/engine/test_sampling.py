@@ -144,12 +144,29 @@ def test_frames_at_once_shrink_with_their_size(make_plan: Any, tiny_config: Any,
     assert frames_at_once(Generator(make_plan(kind=kind), tiny_config()), size) == count
 
 
-def test_a_stream_is_read_by_ranges_and_forgets_what_is_behind() -> None:
+def test_memory_does_not_grow_with_the_frames(run: Run) -> None:
+    def live_bytes() -> int:
+        gc.collect()
+        storages = [x.untyped_storage() for x in gc.get_objects() if type(x) is Tensor]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+    held = []
+    for part in run.sample_frames(frames=8 * 64):
+        assert part.shape == (64, *SIZE, 3)
+        held.append(live_bytes())
+    assert len(held) == 8
+    assert max(held[2:]) == held[1]
+
+
+def test_a_stream_is_read_by_ranges_until_they_are_forgotten() -> None:
     clip = torch.arange(20.0).view(1, 1, 20, 1, 1)
     frames = FrameStream(clip.split([3, 1, 8, 8], 2))
-    for low, high in ((0, 2), (0, 7), (5, 6), (5, 20)):
+    for low, high in ((0, 2), (5, 7), (0, 7), (5, 6), (5, 20)):
         assert torch.equal(frames.clip(low, high), clip[:, :, low:high])
     assert frames.clip(13, 15).data_ptr() == clip[:, :, 13:].data_ptr()
+    frames.forget(4)
+    assert torch.equal(frames.clip(4, 20), clip[:, :, 4:])
+    assert frames.pieces(0, 4) == []
     with pytest.raises(StopIteration):
         frames.pieces(13, 21)
 
