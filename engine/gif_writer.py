@@ -7,6 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import GifImagePlugin, Image
 
@@ -80,15 +81,14 @@ def choose_palette(frames: Iterable[Pixels], num_pixels: int) -> Pixels:
     counts, skipped = np.zeros(1 << 24, np.uint32), 0
     for frame in frames:
         colours = frame.reshape(-1, 3)
-        packed = colours[skipped::stride].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-        found, pixels = np.unique(packed, return_counts=True)
+        found, pixels = np.unique(_packed(colours[skipped::stride]), return_counts=True)
         counts[found] += pixels.astype(np.uint32)
         skipped = (skipped - len(colours)) % stride
     distinct = np.flatnonzero(counts).astype(np.uint32)
     if len(distinct) > 256:
         distinct = np.repeat(distinct, np.rint(np.sqrt(counts[distinct], dtype=np.float64)).astype(np.int64))
         distinct = distinct[:: len(distinct) // _PALETTE_SAMPLE + 1]
-    colours = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=1).astype(np.uint8)
+    colours = _unpacked(distinct)
     if len(colours) <= 256:
         return colours
     quantized = Image.fromarray(colours[None]).quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=1)
@@ -96,16 +96,35 @@ def choose_palette(frames: Iterable[Pixels], num_pixels: int) -> Pixels:
 
 
 def map_to_palette(frames: Iterable[Pixels], palette: Pixels) -> Iterator[Pixels]:
-    """Index of the nearest colour for every pixel, [H, W] per frame.
+    """Index of the nearest colour for every pixel, [H, W] per frame. Each colour is looked for once.
 
     Exact: Pillow's own mapping to a given palette goes through a cache of 64^3 cells that shifts colours by 1.5 levels.
     """
-    colours = torch.from_numpy(palette).float()
-    norms = colours.square().sum(dim=1)
+    known, index_of = np.zeros(1 << 24, bool), np.zeros(1 << 24, np.uint8)
     for frame in frames:
-        chunks = torch.tensor(frame).reshape(-1, 3).split(1 << 16)  # 64 MiB of distances at a time
-        nearest = [torch.addmm(norms, chunk.float(), colours.T, alpha=-2).argmin(dim=1) for chunk in chunks]
-        yield torch.cat(nearest).to(torch.uint8).reshape(frame.shape[:2]).numpy()
+        packed = _packed(frame)
+        new = np.unique(packed[~known[packed]])
+        known[new], index_of[new] = True, _nearest(_unpacked(new), palette)
+        yield index_of[packed]
+
+
+def _nearest(colours: Pixels, palette: Pixels) -> Pixels:
+    """Index of the nearest of `palette` for every colour [n, 3]; squared distances are whole numbers below 2^24."""
+    entries = torch.from_numpy(palette).float()
+    norms = entries.square().sum(dim=1)
+    chunks = torch.from_numpy(colours).split(1 << 14)  # 16 MiB of distances at a time
+    nearest = [torch.addmm(norms, chunk.float(), entries.T, alpha=-2).argmin(dim=1) for chunk in chunks]
+    indices: Pixels = torch.cat(nearest).to(torch.uint8).numpy()
+    return indices
+
+
+def _packed(colours: Pixels) -> npt.NDArray[np.uint32]:
+    """Colours [..., 3] as numbers below 2^24."""
+    return colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+
+
+def _unpacked(packed: npt.NDArray[np.uint32]) -> Pixels:
+    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8)
 
 
 def gif_delays(frame_ms: Sequence[int]) -> list[int]:

@@ -161,7 +161,7 @@ class Run:
                                     first_frame=first)
             coarser = stream(self.real[start_scale - 1], frames, torch_device) if start_scale else None
             for part in run_scales(stages[start_scale:], coarser, noise, frames, scale):
-                yield part.clamp(-1, 1)
+                yield part.clamp_(-1, 1)
 
         return parts
 
@@ -179,7 +179,7 @@ class Run:
 
     def _reconstruction(self, device: str | None) -> Iterator[Tensor]:
         parts = reconstruct(self._usable_stages(0, device), self.z_fixed)
-        return (part.clamp(-1, 1) for part in parts)
+        return (part.clamp_(-1, 1) for part in parts)
 
     def _usable_stages(self, start_scale: int, device: str | None) -> list[TrainedScale]:
         done = self.scales_done

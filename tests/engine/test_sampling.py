@@ -131,7 +131,6 @@ def test_a_long_clip_is_made_as_it_is_asked_for(run: Run) -> None:
     parts = run_scales(stages, coarser(), noise, 10**6)
     for part in range(1, 5):
         assert next(parts).shape == (1, 3, 64, *SIZE)
-        gc.collect()
         assert len(alive) <= 64 * (part + 1) + 4 * 5
         assert sum(ref() is not None for ref in alive) <= 64 + 4 * 5
 
@@ -146,7 +145,6 @@ def test_frames_at_once_shrink_with_their_size(make_plan: Any, tiny_config: Any,
 
 def test_memory_does_not_grow_with_the_frames(run: Run) -> None:
     def live_bytes() -> int:
-        gc.collect()
         storages = [x.untyped_storage() for x in gc.get_objects() if type(x) is Tensor]
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
