@@ -115,14 +115,16 @@ def frames_at_once(generator: Generator, size: tuple[int, int], max_values: int 
 
 
 def run_scales(stages: Sequence[TrainedScale], coarser: Iterable[Tensor] | None, noise: NoiseSource, frames: int,
-               scale: tuple[float, float] = (1.0, 1.0)) -> Iterator[Tensor]:
-    """All of `stages` (at least one) in turn, coarsest first. `scale` multiplies the trained height and width.
+               scale: tuple[float, float] = (1.0, 1.0), *, max_values: int = MAX_VALUES) -> Iterator[Tensor]:
+    """All of `stages` (at least one) in turn, coarsest first. `scale` multiplies the trained height and width; the rest
+    is as for `run_scale`.
 
     Yields:
         The last scale's clip in parts [1, 3, t, H, W] on the device.
     """
     for stage in stages:
-        coarser = run_scale(stage, coarser, noise, frames, scaled_size(stage.plan.size, scale))
+        size = scaled_size(stage.plan.size, scale)
+        coarser = run_scale(stage, coarser, noise, frames, size, max_values=max_values)
     assert coarser is not None
     return iter(coarser)
 

@@ -2,6 +2,8 @@
 
 import gc
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -107,6 +109,20 @@ def test_parts_in_time_and_space_make_the_whole_clip(run: Run, tiny_config: Any,
     torch.testing.assert_close(gather(parts, 9), whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("frames", [1, 9])
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_all_scales_in_parts_make_the_whole_clip(run: Run, start: int, frames: int) -> None:
+    """From noise, or from a clip that enters at a later scale; at three times the trained height and width."""
+    stages, noise = run.stages(CPU)[start:], noise_for("volume", frames)
+    clip = normal((1, 3, frames, 21, 30), 0, "clip") if start else None
+    parts = run_scales(stages, None if clip is None else stream(clip, frames, CPU), noise, frames, (3.0, 3.0),
+                       max_values=1)
+    for stage in stages:
+        clip = whole_scale(stage, clip, noise, frames, scaled_size(stage.plan.size, (3.0, 3.0)))
+    assert clip is not None
+    torch.testing.assert_close(gather(parts, frames), clip, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("scale", "lengths"), [(1, [13, 18, 18, 18, 13]), (2, [9, 10, 10, 10, 9])], ids=["3D", "2D"])
 def test_a_part_takes_the_neighbours_that_it_reaches(run: Run, scale: int, lengths: list[int]) -> None:
     stage, seen = run.stage(scale, CPU), []
@@ -154,6 +170,44 @@ def test_memory_does_not_grow_with_the_frames(run: Run) -> None:
         held.append(live_bytes())
     assert len(held) == 8
     assert max(held[2:]) == held[1]
+
+
+@pytest.mark.slow
+def test_a_process_needs_no_more_memory_for_more_frames(run: Run, tmp_path: Path) -> None:
+    code = """if True:
+        import resource, sys, torch
+        from sgif.engine import load_run, write_clip
+        torch.set_num_threads(1)
+        run, frames = load_run(sys.argv[1]), int(sys.argv[3])
+        write_clip(sys.argv[2], run.sample_frames(size=(120, 160), frames=frames), [40] * frames)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        """
+
+    def peak_kib(frames: int) -> int:
+        words = [sys.executable, "-c", code, str(run.path), str(tmp_path / "long.mp4"), str(frames)]
+        return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    short, long = peak_kib(256), peak_kib(1024)  # the frames of the difference: 43 MiB in uint8, 169 MiB in float32
+    assert long - short < 30 * 1024
+
+
+@pytest.mark.gpu
+def test_device_memory_grows_neither_with_the_frames_nor_with_activations(run: Run) -> None:
+    def peak_bytes(frames: int, size: tuple[int, int]) -> int:
+        torch.cuda.reset_peak_memory_stats()
+        for _ in run.sample_frames(frames=frames, size=size, device="cuda"):
+            pass
+        return torch.cuda.max_memory_allocated()
+
+    assert peak_bytes(1024, (240, 320)) <= 1.05 * peak_bytes(256, (240, 320))
+    frame = 3 * 4 * 2160 * 3840
+    assert peak_bytes(8, (2160, 3840)) < 40 * frame
+
+
+@pytest.mark.gpu
+def test_a_sample_is_the_same_on_a_gpu(run: Run) -> None:
+    on_gpu = run.sample(1, frames=70, size=(40, 50), device="cuda")
+    torch.testing.assert_close(on_gpu, run.sample(1, frames=70, size=(40, 50), device="cpu"), rtol=0, atol=2e-2)
 
 
 def test_a_stream_is_read_by_ranges_until_they_are_forgotten() -> None:
