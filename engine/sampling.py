@@ -108,9 +108,10 @@ def _inputs(stage: TrainedScale, coarser: FrameStream | None, noise: NoiseSource
 
 
 def frames_at_once(generator: Generator, size: tuple[int, int], max_values: int = MAX_VALUES) -> int:
-    """How many frames of a scale are made at once: as many as leave the generator's input, with the neighbours that it
-    reaches, at `max_values` numbers; at least MIN_FRAMES_3D for a 3D one, which computes the neighbours again."""
-    fit = max_values // (3 * size[0] * size[1]) - 2 * generator.reach_frames
+    """How many frames of a scale are made at once. For a 3D one, which computes the neighbours that it reaches again, as
+    many as leave its input at `max_values` numbers, and MIN_FRAMES_3D at least; for a 2D one an eighth is enough."""
+    values = max_values if generator.is_3d else max_values // 8
+    fit = values // (3 * size[0] * size[1]) - 2 * generator.reach_frames
     whole = min(fit, MAX_FRAMES) // NOISE_FRAMES * NOISE_FRAMES
     return max(whole, MIN_FRAMES_3D if generator.is_3d else 1)
 
