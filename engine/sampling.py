@@ -82,7 +82,8 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
     generator, reach = stage.generator, stage.generator.reach_frames
     count = frames_at_once(generator, size, max_values)
     below = None if coarser is None else FrameStream(coarser)
-    inputs = FrameStream(_inputs(stage, below, noise, frames, size, min(count, NOISE_FRAMES)))
+    drawn = NOISE_FRAMES if coarser is None else min(count, NOISE_FRAMES)  # above scale 0, frames of 2D ones share it
+    inputs = FrameStream(_inputs(stage, below, noise, frames, size, drawn))
 
     def part(start: int, end: int) -> Tensor:
         low, high = max(0, start - reach), min(frames, end + reach)
@@ -108,8 +109,8 @@ def _inputs(stage: TrainedScale, coarser: FrameStream | None, noise: NoiseSource
 
 
 def frames_at_once(generator: Generator, size: tuple[int, int], max_values: int = MAX_VALUES) -> int:
-    """How many frames of a scale are made at once. For a 3D one, which computes the neighbours that it reaches again, as
-    many as leave its input at `max_values` numbers, and MIN_FRAMES_3D at least; for a 2D one an eighth is enough."""
+    """How many frames of a scale are made at once. A 3D one computes the neighbours that it reaches again: as many as
+    leave its input at `max_values` numbers, and MIN_FRAMES_3D at least. For a 2D one an eighth is enough."""
     values = max_values if generator.is_3d else max_values // 8
     fit = values // (3 * size[0] * size[1]) - 2 * generator.reach_frames
     whole = min(fit, MAX_FRAMES) // NOISE_FRAMES * NOISE_FRAMES

@@ -110,6 +110,17 @@ def test_parts_in_time_and_space_make_the_whole_clip(run: Run, tiny_config: Any,
     torch.testing.assert_close(gather(parts, 9), whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["volume", "split"])
+def test_a_coarsest_scale_may_be_2d(make_plan: Any, tiny_config: Any, form: str) -> None:
+    """Its noise is drawn four frames at a time, though it makes one at a time."""
+    plan = make_plan(index=0, kind="2D")
+    stage = TrainedScale(plan=plan, generator=Generator(plan, tiny_config()).eval(), noise_amp=1.0)
+    noise = noise_for(form, 9)
+    parts = list(run_scale(stage, None, noise, 9, (20, 30), max_values=1))
+    assert [part.shape[2] for part in parts] == [1] * 9
+    torch.testing.assert_close(torch.cat(parts, 2), whole_scale(stage, None, noise, 9, (20, 30)), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("frames", [1, 9])
 @pytest.mark.parametrize("start", [0, 1, 2])
 def test_all_scales_in_parts_make_the_whole_clip(run: Run, start: int, frames: int) -> None:
