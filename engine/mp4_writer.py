@@ -11,8 +11,8 @@ from .clip import ClipError, Pixels
 
 
 def write_mp4(frames: Iterator[tuple[Pixels, int]], size: tuple[int, int], file: Path) -> None:
-    """An odd height or width gains one repeated edge row or column, for 4:2:0 wants even. The encoder looks some 50
-    frames ahead and holds as many, 1.5 bytes a pixel."""
+    """An odd height or width gains one repeated edge row or column, for 4:2:0 wants even. The encoder holds up to 60
+    frames that it looks ahead at, some 4 bytes a pixel each."""
     try:
         import av
         from av.video.reformatter import ColorRange, Colorspace, Interpolation
