@@ -10,6 +10,7 @@ import argparse
 import io
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -25,7 +26,7 @@ import torch
 from PIL import Image
 
 from ..engine.clip import Pixels, read_clip
-from ..engine.clip_writer import encode_gif
+from ..engine.clip_writer import write_clip
 
 Floats = npt.NDArray[np.float64]
 MAX_FRAMES = 16
@@ -122,10 +123,17 @@ def ffmpeg(frames: Pixels, stats: str, dither: str) -> bytes:
     return out.getvalue()
 
 
+def ours(frames: Pixels) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "clip.gif")
+        write_clip(file, torch.from_numpy(frames), 100)
+        return file.read_bytes()
+
+
 def candidates() -> dict[str, Callable[[Pixels], bytes]]:
     mediancut, maxcoverage, octree = Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE, Image.Quantize.FASTOCTREE
     table: dict[str, Callable[[Pixels], bytes]] = {
-        "**ours: one palette, root-weighted, exact nearest**": lambda true: encode_gif(true, [100] * len(true)),
+        "**ours: one palette, root-weighted, exact nearest**": ours,
         "Pillow's `save` of RGB frames": lambda true: save_by_pillow([Image.fromarray(frame) for frame in true]),
     }
     for name, method, kmeans in (

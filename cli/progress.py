@@ -1,23 +1,28 @@
-"""What training shows while it runs: a live display on a terminal, plain lines elsewhere, JSON or nothing on request.
+"""What training and sampling show while they run.
 
-Each listener is a context manager that takes the engine's events; `say` prints a line of the command's own.
+Training: a live display on a terminal, plain lines elsewhere, JSON or nothing on request. Each listener is a context
+manager that takes the engine's events; `say` prints a line of the command's own. Sampling: a bar, on a terminal only.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ..engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from .text import event_json, head_lines, left_text, losses_text, rate_text, scale_text, seconds_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PLAIN_SECONDS = 10.0  # between plain lines within a scale
 
@@ -145,3 +150,17 @@ def make_progress(*, quiet: bool, json: bool, stopping: Callable[[], bool]) -> Q
     if console.is_terminal and not console.is_dumb_terminal:
         return LiveDisplay(console, stopping)
     return PlainLines()
+
+
+def counted(parts: Iterator[Tensor], frames: int, name: str) -> Iterator[Tensor]:
+    """`parts` [t, ...] of `frames` frames in all; while they are taken, a bar on standard error counts the frames, if
+    that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), "frames",
+               TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True,
+                  disable=not console.is_terminal or console.is_dumb_terminal) as progress:
+        task = progress.add_task(name, total=frames)
+        for part in parts:
+            yield part
+            progress.advance(task, len(part))

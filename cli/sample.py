@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--size", type=values.size, metavar="HxW", help="height and width in pixels [the clip's]")
     size.add_argument("--scale", type=values.factors, metavar="FACTORS",
                       help="the same in multiples of the clip's: 2, or 1x1.5 for half as wide again")
-    parser.add_argument("--frames", type=values.positive, metavar="N", help="number of frames [the clip's]")
+    parser.add_argument("--frames", type=values.positive, metavar="N",
+                        help="number of frames; memory does not grow with it [the clip's]")
     parser.add_argument("--start-scale", type=values.non_negative, default=0, metavar="K",
                         help="keep the clip's content up to this scale: the higher, the closer to the clip [0]")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
@@ -48,24 +49,26 @@ def run(args: argparse.Namespace) -> int:
         print(f"{done} of {planned} scales are trained: samples are {height}x{width}", file=sys.stderr)
     size = scaled_size((height, width), args.scale) if args.scale else args.size
 
-    folder = args.output or trained.path / "samples"
-    for index in range(args.number):  # one at a time: memory does not grow with their number
-        video = trained.sample(first=index, size=size, frames=args.frames, start_scale=args.start_scale,
-                               seed=args.seed, device=args.device)
-        write(video, folder, f"sample_seed{args.seed}_{index:03d}", trained.frame_ms, args.format)
+    folder, frames = args.output or trained.path / "samples", args.frames or trained.num_frames
+    for index in range(args.number):
+        parts = trained.sample_frames(index, size=size, frames=frames, start_scale=args.start_scale, seed=args.seed,
+                                      device=args.device)
+        write(parts, frames, folder, f"sample_seed{args.seed}_{index:03d}", trained.frame_ms, args.format)
     if args.reconstruct:
-        write(trained.reconstruct(device=args.device), folder, "reconstruction", trained.frame_ms, args.format)
+        parts = trained.reconstruct_frames(device=args.device)
+        write(parts, trained.num_frames, folder, "reconstruction", trained.frame_ms, args.format)
     return DONE
 
 
-def write(video: Tensor, folder: Path, stem: str, frame_ms: Sequence[int], form: str) -> None:
-    """Write one video [1, 3, T, H, W] with the clip's durations, repeated to its length, and print the path."""
-    from ..engine import frames_from_tensor, write_clip
+def write(parts: Iterator[Tensor], frames: int, folder: Path, stem: str, frame_ms: Sequence[int], form: str) -> None:
+    """Write a clip of `frames` frames as its parts, uint8 [t, H, W, 3], are made, with the run's durations repeated to
+    its length, and print the path."""
+    from ..engine import write_clip
+    from .progress import counted
 
-    frames = frames_from_tensor(video)
     path, kind = (folder / stem, "frames") if form == "png" else (folder / f"{stem}.{form}", form)
     folder.mkdir(parents=True, exist_ok=True)
-    write_clip(path, frames, list(islice(cycle(frame_ms), len(frames))), format=kind)
+    write_clip(path, counted(parts, frames, path.name), islice(cycle(frame_ms), frames), format=kind)
     print(path, flush=True)
 
 

@@ -78,8 +78,8 @@ def frames_from_tensor(video: Tensor) -> Tensor:
         raise ClipError(f"expected one float video [3, T, H, W], got {video.dtype} {list(video.shape)}: pass one")
     if video.isnan().any():
         raise ClipError("the video holds NaN, which is no colour: look for the step that made it")
-    levels = (video.detach().float().clamp(-1, 1) + 1) * 127.5
-    return levels.round().to(torch.uint8).permute(1, 2, 3, 0).contiguous()
+    levels = video.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_()
+    return levels.to(torch.uint8).permute(1, 2, 3, 0).contiguous()
 
 
 def read_clip(

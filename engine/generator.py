@@ -49,17 +49,20 @@ class Generator(nn.Module):
         """How many neighbouring frames each way a frame of the output depends on."""
         return NUM_CONVS if self.is_3d else 1
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: tuple[int, int] = (0, 0)) -> Tensor:
+        """`context`: so many frames of `x` at its start and at its end are there to be seen by their neighbours only;
+        the result lacks them."""
         n, _, t, h, w = x.shape
+        kept = slice(context[0], t - context[1])
         if self.pad_once:
             x = pad(x, (NUM_CONVS,) * 4 + (0, 0))
-        x = channels_last(x if self.is_3d else with_neighbours(x))
+        x = channels_last(x if self.is_3d else with_neighbours(x, kept))
         if self.training and self.tail.kind == "depthwise" and folds_norm_act(x, self.width):
             return self._forward_folded(x)
         for block in self.blocks:
             x = block(x)
         x = self.tail(x, None, self.tail_bias)
-        return x if self.is_3d else x.view(n, t, 3, h, w).movedim(1, 2)
+        return x[:, :, kept] if self.is_3d else x.view(n, -1, 3, h, w).movedim(1, 2)
 
     def _forward_folded(self, x: Tensor) -> Tensor:
         """Training with every norm and activation applied as the next convolution loads its input: one tensor is stored
@@ -74,11 +77,12 @@ class Generator(nn.Module):
         return y
 
 
-def with_neighbours(x: Tensor) -> Tensor:
-    """Frames [N T, 9, H, W] of `x` [N, 3, T, H, W]: the previous frame, the frame, the next one on the channel axis."""
+def with_neighbours(x: Tensor, kept: slice = slice(None)) -> Tensor:
+    """Frames [N T, 9, H, W] of `x` [N, 3, T, H, W]: the previous frame, the frame, the next one on the channel axis;
+    of all frames, or of those `kept`."""
     before = torch.cat((x[:, :, :1], x[:, :, :-1]), 2)
     after = torch.cat((x[:, :, 1:], x[:, :, -1:]), 2)
-    return torch.cat((before, x, after), 1).movedim(2, 1).flatten(0, 1)
+    return torch.cat((before, x, after), 1)[:, :, kept].movedim(2, 1).flatten(0, 1)
 
 
 def generate_scale(generator: Generator, coarser: Tensor | None, noise: Tensor | PhiloxNoise | None,
@@ -95,10 +99,14 @@ def generate_scale(generator: Generator, coarser: Tensor | None, noise: Tensor |
     Returns:
         [N, 3, T, H, W]; float32, beyond [-1, 1] where a residual overshoots.
     """
-    size = shape[1:]
-    if coarser is None:
-        assert noise is not None, "scale 0 is made from noise alone"
-        inputs = scaled_noise((1, 3, *shape), noise, amplitude)
-    else:
-        inputs = upsample_add_noise(coarser, size, noise if amplitude else None, amplitude)
-    return upsample_tanh_residual(coarser, size, generator(inputs))
+    inputs = generator_input(coarser, noise, amplitude, shape)
+    return upsample_tanh_residual(coarser, shape[1:], generator(inputs))
+
+
+def generator_input(coarser: Tensor | None, noise: Tensor | PhiloxNoise | None, amplitude: float,
+                    shape: tuple[int, int, int]) -> Tensor:
+    """sigma_n z_n + up(x_{n-1}) of eq. 2, with the arguments of `generate_scale`."""
+    if coarser is not None:
+        return upsample_add_noise(coarser, shape[1:], noise if amplitude else None, amplitude)
+    assert noise is not None, "scale 0 is made from noise alone"
+    return scaled_noise((1, 3, *shape), noise, amplitude)

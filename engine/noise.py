@@ -18,29 +18,32 @@ def noise_seed(seed: int, *place: str | int, device: torch.device | str = "cpu")
     return torch.full((), hashed(seed, "noise", *place), dtype=torch.int64, device=device)
 
 
-def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int,
-                size: tuple[int, int]) -> Tensor | PhiloxNoise:
+def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int, size: tuple[int, int], *,
+                first_frame: int = 0) -> Tensor | PhiloxNoise:
     """Standard normal noise of a scale for a clip of three channels: at scale 0 the clip [1, 3, frames, *size] that the
-    model starts from, at finer scales noise that is drawn where it is used.
+    model starts from, at finer scales noise that is drawn where it is used. Of a longer clip it is the part from
+    `first_frame` on, a multiple of 4 unless all frames share the noise.
 
     "volume": new in every frame at 3D scales, one map for all frames at 2D ones (section 3.3.2); at scale 0 the three
     colours share it. "split": at scale 0 one channel is a map for all frames and two are new in every frame, so that
     what stays and what moves need not be told apart; finer scales have maps.
     """
     if plan.index > 0:
-        maps = 3 if plan.kind == "2D" or config.noise == "split" else 0
-        return PhiloxNoise(seed=seed, maps=maps, stream=plan.index)
+        if plan.kind == "2D" or config.noise == "split":
+            return PhiloxNoise(seed=seed, maps=3, stream=plan.index)
+        return PhiloxNoise(seed=seed, stream=plan.index, first_frame=first_frame)
     split = config.noise == "split"
-    return smooth_noise(PhiloxNoise(seed=seed, maps=int(split), gray=not split), frames, size, config.noise_smooth_px)
+    noise = PhiloxNoise(seed=seed, maps=int(split), gray=not split, first_frame=first_frame)
+    return smooth_noise(noise, frames, size, config.noise_smooth_px)
 
 
 def sample_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int, size: tuple[int, int], *,
-                 first: ScalePlan) -> Tensor | PhiloxNoise | None:
+                 first: ScalePlan, first_frame: int = 0) -> Tensor | PhiloxNoise | None:
     """The noise that a sample, which begins at the scale `first`, takes at a scale: `scale_noise`, but none at the 2D
     scales behind 3D ones of "split". Training needs it there; shown, it is a halftone (docs/decisions.md)."""
     if config.noise == "split" and first.kind == "3D" and plan.kind == "2D":
         return None
-    return scale_noise(plan, config, seed, frames, size)
+    return scale_noise(plan, config, seed, frames, size, first_frame=first_frame)
 
 
 def smooth_noise(noise: PhiloxNoise, frames: int, size: tuple[int, int], deviation_px: float) -> Tensor:

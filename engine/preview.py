@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,24 +14,30 @@ from .clip_writer import write_clip
 from .noise import noise_seed, sample_noise
 from .pyramid import ScalePlan
 from .runs import Run
-from .sampling import ScaleNoise, TrainedScale, run_scales
+from .sampling import ScaleNoise, TrainedScale, device_of, run_scales
 
 MIN_HEIGHT_PX = 96  # coarse scales are enlarged to this, to be seen
 
 
-def write_preview(path: Path, stages: list[TrainedScale], reconstruction: Tensor, run: Run,
-                  device: torch.device) -> None:
-    """Write [reconstruction | sample | sample] of the last of `stages` as a GIF."""
-    def sample(index: int) -> Tensor:
+def write_preview(path: Path, stages: list[TrainedScale], reconstruction: Tensor, run: Run) -> None:
+    """Write [reconstruction | sample | sample] of the last of `stages` as a GIF, as its frames are made."""
+    device = device_of(stages)
+
+    def sample(index: int) -> Iterator[Tensor]:
         seed = noise_seed(run.config.seed, "preview", index, device=device)
 
-        def noise(plan: ScalePlan, size: tuple[int, int]) -> ScaleNoise:
-            return sample_noise(plan, run.config, seed, run.num_frames, size, first=run.plans[0])
-        clip = run_scales(stages, None, noise, run.num_frames, (1.0, 1.0), device)
-        assert clip is not None
-        return clip
+        def noise(plan: ScalePlan, size: tuple[int, int], first: int, frames: int) -> ScaleNoise:
+            return sample_noise(plan, run.config, seed, frames, size, first=run.plans[0], first_frame=first)
+        return run_scales(stages, None, noise, run.num_frames)
 
-    row = torch.cat((reconstruction, sample(0), sample(1)), 4).clamp(-1, 1)
-    factor = max(1.0, MIN_HEIGHT_PX / row.shape[3])
-    row = upsample(row, (round(row.shape[3] * factor), round(row.shape[4] * factor)))
-    write_clip(path, frames_from_tensor(row), run.frame_ms)
+    def rows() -> Iterator[Tensor]:
+        first = 0
+        for samples in zip(sample(0), sample(1), strict=True):
+            end = first + samples[0].shape[2]
+            row = torch.cat((reconstruction[:, :, first:end].to(device), *samples), 4).clamp(-1, 1)
+            first = end
+            factor = max(1.0, MIN_HEIGHT_PX / row.shape[3])
+            size = (round(row.shape[3] * factor), round(row.shape[4] * factor))
+            yield frames_from_tensor(upsample(row, size))
+
+    write_clip(path, rows(), run.frame_ms)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip import Clip
+from .clip import Clip, frames_from_tensor
 from .config import ConfigError, TrainConfig
 from .device import resolve_device
 from .generator import Generator
 from .noise import noise_seed, sample_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
-from .sampling import ScaleNoise, TrainedScale, device_of, reconstruct, run_scales
+from .sampling import ScaleNoise, TrainedScale, device_of, gather, reconstruct, run_scales, stream
 from .storage import RunError, load_weights, read_json, read_tensors
 
 SCHEMA = 1
@@ -119,29 +120,50 @@ class Run:
             RunError: no scale is done yet, or start_scale is not among them.
             ValueError: for a size, a number of frames or of samples that cannot be.
         """
-        stages = self._usable_stages(start_scale, device)
+        if n < 1:
+            raise ValueError(f"n is {n}, expected at least one sample")
         frames = self.num_frames if frames is None else frames
+        parts = self._sampler(size, frames, start_scale, seed, device)
+        return torch.cat([gather(parts(first + i), frames) for i in range(n)])
+
+    def sample_frames(self, index: int = 0, *, size: tuple[int, int] | None = None, frames: int | None = None,
+                      start_scale: int = 0, seed: int = 0, device: str | None = None) -> Iterator[Tensor]:
+        """Sample `index` of `seed`, the same as of `sample`, as it is made: memory grows neither with the number of
+        frames nor, beyond a few frames in RGB, with their size.
+
+        Yields:
+            The clip's frames in order, uint8 [t, H, W, 3] on the host, t from 1 to 64.
+
+        Raises:
+            RunError, ValueError: as `sample` does, at once and not at the first frame.
+        """
+        parts = self._sampler(size, self.num_frames if frames is None else frames, start_scale, seed, device)
+        return (frames_from_tensor(part).cpu() for part in parts(index))
+
+    def _sampler(self, size: tuple[int, int] | None, frames: int, start_scale: int, seed: int,
+                 device: str | None) -> Callable[[int], Iterator[Tensor]]:
+        """A function that gives sample `index` in parts [1, 3, t, H, W] in [-1, 1] on the device."""
+        stages = self._usable_stages(start_scale, device)
         trained = stages[-1].plan.size
         height, width = trained if size is None else size
-        if min(frames, n) < 1 or min(height, width) < 2:
-            raise ValueError(f"{n} samples of {frames} frames of {height}x{width}: expected at least one sample, one "
-                             "frame and 2x2 pixels")
+        if frames < 1 or min(height, width) < 2:
+            raise ValueError(f"{frames} frames of {height}x{width}: expected at least one frame and 2x2 pixels")
         if start_scale and frames != self.num_frames:
             raise ValueError(f"frames is {frames} with start_scale {start_scale}: the clip enters there, so expected "
                              f"its own {self.num_frames} frames")
         scale, torch_device = (height / trained[0], width / trained[1]), device_of(stages)
 
-        def one(index: int) -> Tensor:
+        def parts(index: int) -> Iterator[Tensor]:
             drawn = noise_seed(seed, "sample", index, device=torch_device)
 
-            def noise(plan: ScalePlan, at: tuple[int, int]) -> ScaleNoise:
-                return sample_noise(plan, self.config, drawn, frames, at, first=self.plans[start_scale])
-            coarser = self.real[start_scale - 1] if start_scale else None
-            clip = run_scales(stages[start_scale:], coarser, noise, frames, scale, torch_device)
-            assert clip is not None
-            return clip.clamp(-1, 1)
+            def noise(plan: ScalePlan, at: tuple[int, int], first: int, count: int) -> ScaleNoise:
+                return sample_noise(plan, self.config, drawn, count, at, first=self.plans[start_scale],
+                                    first_frame=first)
+            coarser = stream(self.real[start_scale - 1], frames, torch_device) if start_scale else None
+            for part in run_scales(stages[start_scale:], coarser, noise, frames, scale):
+                yield part.clamp_(-1, 1)
 
-        return torch.cat([one(first + i) for i in range(n)])
+        return parts
 
     def reconstruct(self, *, device: str | None = None) -> Tensor:
         """The clip as the trained scales remember it, from z_opt = (z*, 0, ..., 0): [1, 3, T, H, W] in [-1, 1].
@@ -149,8 +171,15 @@ class Run:
         Raises:
             RunError: no scale is done yet.
         """
-        stages = self._usable_stages(0, device)
-        return reconstruct(stages, self.z_fixed, device_of(stages)).clamp(-1, 1)
+        return gather(self._reconstruction(device), self.num_frames)
+
+    def reconstruct_frames(self, *, device: str | None = None) -> Iterator[Tensor]:
+        """The same as it is made: frames in order, uint8 [t, H, W, 3] on the host."""
+        return (frames_from_tensor(part).cpu() for part in self._reconstruction(device))
+
+    def _reconstruction(self, device: str | None) -> Iterator[Tensor]:
+        parts = reconstruct(self._usable_stages(0, device), self.z_fixed)
+        return (part.clamp_(-1, 1) for part in parts)
 
     def _usable_stages(self, start_scale: int, device: str | None) -> list[TrainedScale]:
         done = self.scales_done

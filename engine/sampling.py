@@ -1,22 +1,31 @@
-"""From noise to clips through the trained scales, a few frames on the device at a time."""
+"""From noise to clips through the trained scales, as a stream: a few frames at a time, whatever the clip's length.
+
+Every scale is an iterator over parts of its clip, [1, 3, t, H, W] in order on the device, and draws the parts of the
+coarser scale as it needs them. It keeps the frames that its generator still has to see, and no others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..kernels import PhiloxNoise
-from .generator import Generator, generate_scale
+from ..kernels import PhiloxNoise, upsample_tanh_residual
+from .generator import Generator, generator_input
 from .pyramid import ScalePlan
+from .windows import MAX_VALUES, windowed_residual
+
+MAX_FRAMES = 64  # made at once: with 5 seen on either side, a 3D scale's work is 1.16 times that of a whole clip
+MIN_FRAMES_3D = 8  # 2.25 times; with 4 it would be 3.5 times
+NOISE_FRAMES = 4  # drawn noise begins at multiples of it
 
 ScaleNoise = Tensor | PhiloxNoise | None
 """Noise of a scale: [1, 3, T, H, W], or drawn where it is used, or none."""
-
-CHUNK_FRAMES = 16
-NOISE_FRAMES = 4  # drawn noise begins at multiples of it
+NoiseSource = Callable[[ScalePlan, tuple[int, int], int, int], ScaleNoise]
+"""(scale, (height, width), first frame, number of frames) -> the scale's noise for these frames, at that size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,50 +37,99 @@ class TrainedScale:
     noise_amp: float
 
 
+class FrameStream:
+    """Parts [1, 3, t, H, W] of a clip as they come, to be read by ranges of frames."""
+
+    def __init__(self, parts: Iterable[Tensor]) -> None:
+        self._parts = iter(parts)
+        self._kept: deque[tuple[int, Tensor]] = deque()  # with the frame that each begins at
+        self._end = 0
+
+    def pieces(self, low: int, high: int) -> list[Tensor]:
+        """Frames `low` to `high` in pieces, without a copy."""
+        while self._end < high:
+            part = next(self._parts)
+            self._kept.append((self._end, part))
+            self._end += part.shape[2]
+        return [part[:, :, max(0, low - first):high - first] for first, part in self._kept
+                if first < high and low < first + part.shape[2]]
+
+    def clip(self, low: int, high: int) -> Tensor:
+        """The same as one tensor."""
+        pieces = self.pieces(low, high)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 2)
+
+    def forget(self, before: int) -> None:
+        """Let go of the parts that end there or earlier: no one asks for them again."""
+        while self._kept and self._kept[0][0] + self._kept[0][1].shape[2] <= before:
+            self._kept.popleft()
+
+
 @torch.no_grad()
-def run_scale(stage: TrainedScale, coarser: Tensor | None, noise: ScaleNoise, frames: int, size: tuple[int, int],
-              device: torch.device, *, chunk_frames: int = CHUNK_FRAMES) -> Tensor:
-    """One scale over a clip of any length: `chunk_frames` frames at a time, each chunk with the neighbours that the
-    generator reaches, so that the result is that of the whole clip.
+def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: NoiseSource, frames: int,
+              size: tuple[int, int], *, max_values: int = MAX_VALUES) -> Iterator[Tensor]:
+    """One scale over a clip of any length and size, within rounding the result of `generate_scale`.
 
     Args:
-        coarser: x_{n-1} [1, 3, T, h, w] on the host, None at scale 0.
-        noise: z_n at `size`.
+        coarser: x_{n-1} in parts [1, 3, t, h, w], None at scale 0.
+        noise: asked for z_n a few frames at a time.
+        frames, size: T, and (height, width) of this scale.
+        max_values: numbers in an activation, and in the generator's input; what is held is a small multiple.
 
-    Returns:
-        x_n [1, 3, T, *size] on the host.
+    Yields:
+        x_n in parts [1, 3, t, *size].
     """
-    def part(clip: Tensor, low: int, high: int) -> Tensor:
-        return clip[:, :, low:high].to(device)
+    generator, reach = stage.generator, stage.generator.reach_frames
+    count = frames_at_once(generator, size, max_values)
+    below = None if coarser is None else FrameStream(coarser)
+    drawn = NOISE_FRAMES if coarser is None else min(count, NOISE_FRAMES)  # above scale 0, frames of 2D ones share it
+    inputs = FrameStream(_inputs(stage, below, noise, frames, size, drawn))
 
-    if coarser is not None:
-        coarser = coarser.expand(-1, -1, frames, -1, -1)  # a single frame stands for all
-    reach = stage.generator.reach_frames
-    chunks = []
-    for start in range(0, frames, chunk_frames):
-        end = min(start + chunk_frames, frames)
-        low, high = max(0, start - reach) // NOISE_FRAMES * NOISE_FRAMES, min(frames, end + reach)
-        coarser_part = None if coarser is None else part(coarser, low, high)
-        noise_part = replace(noise, first_frame=low) if isinstance(noise, PhiloxNoise) else \
-            None if noise is None else part(noise, low, high)
-        clip = generate_scale(stage.generator, coarser_part, noise_part, stage.noise_amp, (high - low, *size))
-        chunks.append(clip[:, :, start - low:end - low].cpu())
-    return torch.cat(chunks, 2)
+    def part(start: int, end: int) -> Tensor:
+        low, high = max(0, start - reach), min(frames, end + reach)
+        inputs.forget(low)
+        residual = windowed_residual(generator, inputs.pieces(low, high), (start - low, high - end),
+                                     max_values=max_values)
+        if below is None:
+            return upsample_tanh_residual(None, size, residual)
+        below.forget(start)  # the inputs are ahead of it
+        return upsample_tanh_residual(below.clip(start, end), size, residual)
+
+    for start in range(0, frames, count):
+        yield part(start, min(start + count, frames))
 
 
-def run_scales(stages: Sequence[TrainedScale], coarser: Tensor | None,
-               noise: Callable[[ScalePlan, tuple[int, int]], ScaleNoise], frames: int, scale: tuple[float, float],
-               device: torch.device) -> Tensor | None:
-    """All of `stages` in turn, coarsest first, with the `noise` of each at its (height, width). `scale` multiplies the
-    trained height and width.
+def _inputs(stage: TrainedScale, coarser: FrameStream | None, noise: NoiseSource, frames: int, size: tuple[int, int],
+            count: int) -> Iterator[Tensor]:
+    """The generator's input, `count` frames at a time: to draw noise, torch takes some ten times its memory."""
+    for first in range(0, frames, count):
+        shape = (min(count, frames - first), *size)
+        below = coarser.clip(first, first + shape[0]) if coarser else None
+        yield generator_input(below, noise(stage.plan, size, first, shape[0]), stage.noise_amp, shape)
 
-    Returns:
-        The last scale's clip [1, 3, T, H, W] on the host; `coarser` itself when there are no stages.
+
+def frames_at_once(generator: Generator, size: tuple[int, int], max_values: int = MAX_VALUES) -> int:
+    """How many frames of a scale are made at once. A 3D one computes the neighbours that it reaches again: as many as
+    leave its input at `max_values` numbers, and MIN_FRAMES_3D at least. For a 2D one an eighth is enough."""
+    values = max_values if generator.is_3d else max_values // 8
+    fit = values // (3 * size[0] * size[1]) - 2 * generator.reach_frames
+    whole = min(fit, MAX_FRAMES) // NOISE_FRAMES * NOISE_FRAMES
+    return max(whole, MIN_FRAMES_3D if generator.is_3d else 1)
+
+
+def run_scales(stages: Sequence[TrainedScale], coarser: Iterable[Tensor] | None, noise: NoiseSource, frames: int,
+               scale: tuple[float, float] = (1.0, 1.0), *, max_values: int = MAX_VALUES) -> Iterator[Tensor]:
+    """All of `stages` (at least one) in turn, coarsest first. `scale` multiplies the trained height and width; the rest
+    is as for `run_scale`.
+
+    Yields:
+        The last scale's clip in parts [1, 3, t, H, W] on the device.
     """
     for stage in stages:
         size = scaled_size(stage.plan.size, scale)
-        coarser = run_scale(stage, coarser, noise(stage.plan, size), frames, size, device)
-    return coarser
+        coarser = run_scale(stage, coarser, noise, frames, size, max_values=max_values)
+    assert coarser is not None
+    return iter(coarser)
 
 
 def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
@@ -79,15 +137,35 @@ def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int,
     return max(2, round(size[0] * scale[0])), max(2, round(size[1] * scale[1]))
 
 
-def reconstruct(stages: list[TrainedScale], z_fixed: Tensor, device: torch.device) -> Tensor:
-    """The clip from z_opt through `stages` (at least one): [1, 3, T, H, W] on the host."""
-    def noise(plan: ScalePlan, _size: tuple[int, int]) -> Tensor | None:
-        return z_fixed if plan.index == 0 else None
-    clip = run_scales(stages, None, noise, z_fixed.shape[2], (1.0, 1.0), device)
-    assert clip is not None
-    return clip
+def reconstruct(stages: Sequence[TrainedScale], z_fixed: Tensor) -> Iterator[Tensor]:
+    """The clip from z_opt = (z*, 0, ..., 0), `z_fixed` [1, 3, T, h, w], through `stages` (at least one).
+
+    Yields:
+        Parts [1, 3, t, H, W] on the device of the stages.
+    """
+    device = device_of(stages)
+
+    def noise(plan: ScalePlan, _size: tuple[int, int], first: int, frames: int) -> Tensor | None:
+        return z_fixed[:, :, first:first + frames].to(device) if plan.index == 0 else None
+    return run_scales(stages, None, noise, z_fixed.shape[2])
 
 
-def device_of(stages: list[TrainedScale]) -> torch.device:
+def stream(clip: Tensor, frames: int, device: torch.device) -> Iterator[Tensor]:
+    """A clip [1, 3, frames, H, W] on the host, a few frames at a time on `device`; a single frame stands for all."""
+    return (part.to(device) for part in clip.expand(-1, -1, frames, -1, -1).split(NOISE_FRAMES, 2))
+
+
+def gather(parts: Iterable[Tensor], frames: int) -> Tensor:
+    """Parts with `frames` frames in all as one clip [1, 3, T, H, W] on the host."""
+    whole, first = torch.empty(0), 0
+    for part in parts:
+        if first == 0:
+            whole = torch.empty((1, 3, frames, *part.shape[3:]), dtype=part.dtype)
+        whole[:, :, first:first + part.shape[2]] = part
+        first += part.shape[2]
+    return whole
+
+
+def device_of(stages: Sequence[TrainedScale]) -> torch.device:
     """Where the generators of `stages` are."""
     return next(stages[0].generator.parameters()).device

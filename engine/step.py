@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..kernels import frame_color_statistics, upsample_add_noise, upsample_tanh_residual
 from .config import TrainConfig
 from .critics import Critic, as_frames
+from .device import frames_on
 from .generator import Generator, generate_scale
 from .layers import set_checkpointing
 from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
@@ -26,7 +27,7 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleData:
-    """What a scale learns from; all clips [1, 3, T, H, W] on the host."""
+    """What a scale learns from; all clips [1, 3, T, H, W] on the host, page-locked for a GPU (`host_copy`)."""
 
     real: Tensor
     coarser_reconstruction: Tensor | None   # None at scale 0
@@ -61,7 +62,7 @@ class ScaleTrainer:
     def __init__(self, plan: ScalePlan, config: TrainConfig, coarser: list[TrainedScale], data: ScaleData,
                  device: torch.device) -> None:
         self.plan, self.config, self.coarser, self.data, self.device = plan, config, coarser, data, device
-        self.colors = frame_color_statistics(data.real)
+        self.colors = [statistic.to(device) for statistic in frame_color_statistics(data.real)]  # of the whole clip
         self.clock = PhaseClock(device)
         self.amplitudes = torch.tensor([data.noise_amp, 0.0], device=device)  # z_opt is zero above scale 0
         with torch.random.fork_rng(devices=[]):
@@ -158,16 +159,15 @@ class ScaleTrainer:
         place = ("train", self.plan.index, iteration, k)
         first = integer(data.real.shape[2] - frames + 1, config.seed, "window", *place)
 
-        def window(clip: Tensor, axis: int) -> Tensor:
-            return clip.narrow(axis, first, frames).to(self.device, non_blocking=True)
+        def window(clip: Tensor) -> Tensor:
+            return frames_on(self.device, clip, first, frames)
 
         def mix(name: str, *shape: int) -> Tensor:
             return uniform(shape, config.seed, "mix", name, self.plan.index, iteration, k, device=self.device)
 
-        mean, cov = self.colors
+        mean, cov = (statistic[:, first:first + frames] for statistic in self.colors)
         coarse = data.z_fixed if data.coarser_reconstruction is None else data.coarser_reconstruction
-        return Draw(real=window(data.real, 2), coarse=window(coarse, 2), real_mean=window(mean, 1),
-                    real_cov=window(cov, 1), seed=noise_seed(config.seed, *place, device=self.device),
+        return Draw(real=window(data.real), coarse=window(coarse), real_mean=mean, real_cov=cov, seed=noise_seed(config.seed, *place, device=self.device),
                     image_mix=mix("image", frames, 1, 1, 1), video_mix=mix("video", 1, 1, 1, 1, 1))
 
     def prepare(self, draw: Draw) -> Batch:

@@ -17,7 +17,7 @@ import torch
 from ..kernels import disable_fusion, enable_fusion
 from .clip import Clip
 from .config import ConfigError, TrainConfig
-from .device import describe_device, peak_bytes, resolve_device, set_threads
+from .device import describe_device, host_copy, peak_bytes, resolve_device, set_threads
 from .events import Event, Listener, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from .losses import psnr_db
 from .memory import check_memory
@@ -25,7 +25,7 @@ from .noise import noise_amplitude
 from .preview import write_preview
 from .run_folder import append_row, keep_rows_before, open_or_create_run
 from .runs import Run
-from .sampling import TrainedScale, reconstruct
+from .sampling import TrainedScale, gather, reconstruct
 from .step import ScaleData, ScaleTrainer
 from .storage import RunError, fill_module, read_tensors, sync_folder, write_json, write_tensors
 
@@ -136,11 +136,12 @@ class ScaleSession:
         self.iteration = 0
 
     def _data(self) -> ScaleData:
-        real = self.run.real[self.scale]
+        real = host_copy(self.run.real[self.scale], self.device)
+        z_fixed = host_copy(self.run.z_fixed, self.device)
         if not self.coarser:
-            return ScaleData(real=real, coarser_reconstruction=None, z_fixed=self.run.z_fixed, noise_amp=1.0)
-        reconstruction = reconstruct(self.coarser, self.run.z_fixed, self.device)
-        return ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=self.run.z_fixed,
+            return ScaleData(real=real, coarser_reconstruction=None, z_fixed=z_fixed, noise_amp=1.0)
+        reconstruction = gather(reconstruct(self.coarser, z_fixed), self.run.num_frames)
+        return ScaleData(real=real, coarser_reconstruction=host_copy(reconstruction, self.device), z_fixed=z_fixed,
                          noise_amp=noise_amplitude(reconstruction, real, self.config.noise_gain))
 
     def train(self, state: State | None, should_stop: Callable[[], bool]) -> None:
@@ -246,9 +247,9 @@ class ScaleSession:
             write_tensors(partial / f"{name}.safetensors", network.state_dict())
         generator = self.trainer.generator.eval().requires_grad_(False)
         stages = [*self.coarser, TrainedScale(plan=self.plan, generator=generator, noise_amp=self.data.noise_amp)]
-        reconstruction = reconstruct(stages, self.run.z_fixed, self.device)
+        reconstruction = gather(reconstruct(stages, self.data.z_fixed), self.run.num_frames)
         psnr = psnr_db(reconstruction, self.data.real)
-        write_preview(partial / "preview.gif", stages, reconstruction, self.run, self.device)
+        write_preview(partial / "preview.gif", stages, reconstruction, self.run)
         write_json(partial / "scale.json", {
             "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,
             "iterations": self.plan.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),

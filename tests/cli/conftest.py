@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,13 +46,13 @@ class FakeRun:
         self.frame_ms, self.num_frames, self.source = (100, 50, 70, 80), 4, "my clip.gif"
         self.calls: list[dict[str, Any]] = []
 
-    def sample(self, n: int = 1, **asked: Any) -> torch.Tensor:
-        self.calls.append(asked)
-        height, width = asked["size"] or SIZES[self.scales_done - 1]
-        return torch.full((n, 3, asked["frames"] or self.num_frames, height, width), -1.0)
+    def sample_frames(self, index: int, **asked: Any) -> Iterator[torch.Tensor]:
+        self.calls.append({"index": index, **asked})
+        size, frames = asked["size"] or SIZES[self.scales_done - 1], asked["frames"]
+        yield from torch.zeros((frames, *size, 3), dtype=torch.uint8).split(3)
 
-    def reconstruct(self, device: str | None = None) -> torch.Tensor:
-        return torch.full((1, 3, self.num_frames, *SIZES[self.scales_done - 1]), 1.0)
+    def reconstruct_frames(self, device: str | None = None) -> Iterator[torch.Tensor]:
+        yield torch.full((self.num_frames, *SIZES[self.scales_done - 1], 3), 255, dtype=torch.uint8)
 
     def scale_info(self) -> list[dict[str, Any]]:
         return [{"scale": scale, "height": height, "width": width, "kind": "3D", "iterations": 2, "noise_amp": 0.1,

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from sgif.cli import progress
-from sgif.cli.progress import JsonLines, LiveDisplay, PlainLines, Quiet, make_progress
+from sgif.cli.progress import JsonLines, LiveDisplay, PlainLines, Quiet, counted, make_progress
 from sgif.cli.text import rate_text, seconds_text
 from sgif.engine.events import RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 
@@ -146,3 +146,18 @@ def test_times_read_as_clocks(seconds, text):
 
 def test_a_slow_iteration_is_told_in_seconds():
     assert [rate_text(rate) for rate in (12.34, 1.0, 0.25, 0.0)] == ["12.3 it/s", "1.0 it/s", "4.0 s/it", "0.0 it/s"]
+
+
+def test_frames_are_counted_on_a_terminal(monkeypatch):
+    console = terminal()
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    parts = counted(iter([[1, 2], [3, 4], [5]]), 5, "clip[bold].gif")
+    assert list(parts) == [[1, 2], [3, 4], [5]]
+    shown = console.file.getvalue()
+    assert "clip[bold].gif" in shown
+    assert "5/5" in shown
+
+
+def test_frames_are_not_counted_elsewhere(capsys):
+    assert list(counted(iter([[1, 2], [3]]), 3, "clip.gif")) == [[1, 2], [3]]
+    assert capsys.readouterr() == ("", "")

@@ -11,7 +11,7 @@ def test_samples_are_files_named_by_seed_and_index(fake_run, capsys):
     assert printed.out.splitlines() == [str(fake_run.path / "samples" / name) for name in names]
     assert printed.err == ""
     assert sorted(path.name for path in (fake_run.path / "samples").iterdir()) == names
-    assert [(call["seed"], call["first"]) for call in fake_run.calls] == [(7, 0), (7, 1), (7, 2)]
+    assert [(call["seed"], call["index"]) for call in fake_run.calls] == [(7, 0), (7, 1), (7, 2)]
 
 
 def test_durations_are_the_clip_s_repeated_to_the_length(fake_run):
@@ -38,7 +38,7 @@ def test_size_and_scale_arrive_as_height_and_width(words, size, fake_run):
 
 def test_the_other_options_arrive_as_asked(fake_run):
     main(["sample", "run", "--start-scale", "1", "--device", "cpu"])
-    assert fake_run.calls == [{"first": 0, "size": None, "frames": None, "start_scale": 1, "seed": 0, "device": "cpu"}]
+    assert fake_run.calls == [{"index": 0, "size": None, "frames": 4, "start_scale": 1, "seed": 0, "device": "cpu"}]
 
 
 def test_a_partial_run_samples_at_the_scale_it_has_and_says_so(fake_run, capsys):

@@ -16,7 +16,7 @@ from sgif.engine.events import Event
 from sgif.engine.noise import noise_amplitude
 from sgif.engine.pyramid import ScalePlan
 from sgif.engine.runs import Run
-from sgif.engine.sampling import reconstruct
+from sgif.engine.sampling import gather, reconstruct
 from sgif.engine.step import ScaleData, ScaleTrainer
 from sgif.engine.trainer import train
 
@@ -91,7 +91,7 @@ def make_trainer(tiny_run: TinyRun, tiny_config: Callable[..., TrainConfig]) -> 
         coarser = run.stages(device, scale)
         real, reconstruction, noise_amp = run.real[scale], None, 1.0
         if coarser:
-            reconstruction = reconstruct(coarser, run.z_fixed, device)
+            reconstruction = gather(reconstruct(coarser, run.z_fixed), run.num_frames)
             noise_amp = noise_amplitude(reconstruction, real, 0.1)
         data = ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=run.z_fixed, noise_amp=noise_amp)
         config = tiny_config(**changes)

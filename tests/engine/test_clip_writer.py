@@ -3,6 +3,9 @@
 import io
 import os
 import struct
+import weakref
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -14,11 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from sgif.engine import clip_writer
+from sgif.engine import gif_writer
 from sgif.engine.clip import ClipError, read_clip
-from sgif.engine.clip_writer import choose_palette, gif_delays, map_to_palette, write_clip
+from sgif.engine.clip_writer import write_clip
+from sgif.engine.gif_writer import choose_palette, gif_delays, map_to_palette
 
 SUFFIXES = [".gif", ".mp4", ".webp", ".apng", ".png"]
+FORMATS = ["gif", "mp4", "webp", "apng", "frames"]
 FRAME_MS = [40, 100, 30, 170, 250, 70]
 
 
@@ -31,6 +36,11 @@ def scene(t: int = 6, h: int = 33, w: int = 47) -> torch.Tensor:
         ball = ((x - 0.2 * at - 0.2) ** 2 + (y - 0.5) ** 2 < 0.02)[..., None]
         frames.append(torch.where(ball, torch.tensor([230.0, 200.0, 40.0]), sky))
     return torch.stack(frames).round().to(torch.uint8)
+
+
+def contents(target: Path) -> list[bytes]:
+    """Of a file, or of all files of a folder."""
+    return [file.read_bytes() for file in sorted(target.iterdir() if target.is_dir() else [target])]
 
 
 def count_by_pyav(file: Path) -> int:
@@ -118,13 +128,24 @@ def test_nearest_colour_is_exact() -> None:
     rng = np.random.default_rng(0)
     frames, palette = rng.integers(0, 256, (2, 9, 7, 3), np.uint8), rng.integers(0, 256, (40, 3), np.uint8)
     distance = ((frames[..., None, :].astype(int) - palette) ** 2).sum(-1)
-    chosen = np.take_along_axis(distance, np.stack(map_to_palette(frames, palette)).astype(int)[..., None], -1)[..., 0]
+    indices = np.stack(list(map_to_palette(frames, palette))).astype(int)
+    chosen = np.take_along_axis(distance, indices[..., None], -1)[..., 0]
     assert np.array_equal(chosen, distance.min(-1))
 
 
 def test_palette_leaves_one_index_free_when_colours_are_many() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    assert choose_palette(frames).shape == (255, 3)
+    assert choose_palette(frames, 2 * 64 * 64).shape == (255, 3)
+
+
+def test_colours_of_a_large_clip_are_counted_every_few_pixels_across_its_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gif_writer, "_COUNTED_PIXELS", 40)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 7, 7, 3), np.uint8)
+    palette = choose_palette(frames, 3 * 7 * 7)
+    expected = np.unique(frames.reshape(-1, 3)[:: 147 // 40 | 1], axis=0)
+    assert np.array_equal(palette, expected)
 
 
 @pytest.mark.parametrize(
@@ -174,23 +195,44 @@ def test_folder_with_anything_else_inside_is_left_alone(tmp_path: Path) -> None:
 # ---- Whole or not at all ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_failing_encoder_leaves_no_file_and_keeps_the_old_one(
-    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / f"clip{suffix}"
-    write_clip(file, scene(), FRAME_MS)
-    before = file.read_bytes()
+@pytest.mark.parametrize("format", FORMATS)
+def test_failure_between_frames_leaves_no_file_and_keeps_the_old_one(tmp_path: Path, format: str) -> None:
+    target = tmp_path / "clip"
+    write_clip(target, scene(), FRAME_MS, format=format)
+    before = contents(target)
 
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("encoder failed")
+    def failing() -> Iterator[torch.Tensor]:
+        yield scene()[:4]
+        raise RuntimeError("no more frames")
 
-    monkeypatch.setattr(clip_writer, "_write_synced", fail)
-    monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(RuntimeError, match="encoder failed"):
-        write_clip(file, scene(), FRAME_MS)
-    assert os.listdir(tmp_path) == [file.name]
-    assert file.read_bytes() == before
+    with pytest.raises(RuntimeError, match="no more frames"):
+        write_clip(target, failing(), FRAME_MS, format=format)
+    assert os.listdir(tmp_path) == ["clip"]
+    assert contents(target) == before
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_frames_as_they_come_give_the_same_bytes(tmp_path: Path, format: str) -> None:
+    write_clip(tmp_path / "whole", scene(), FRAME_MS, format=format)
+    write_clip(tmp_path / "parts", iter(scene().split([1, 3, 2])), iter(FRAME_MS), format=format)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_frames_are_taken_one_part_at_a_time(tmp_path: Path, format: str) -> None:
+    """Each part may be written before the next is made, and is not kept when it has been."""
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def parts() -> Iterator[torch.Tensor]:
+        for index in range(12):
+            part = torch.full((2, 6, 8, 3), 20 * index, dtype=torch.uint8)
+            made.append(weakref.ref(part))
+            yield part
+            del part
+            assert sum(ref() is not None for ref in made) <= 1
+
+    write_clip(tmp_path / "clip", parts(), 50, format=format)
+    assert len(made) == 12
 
 
 def test_full_disk_leaves_no_file_and_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,6 +263,25 @@ def test_format_overrides_the_suffix(tmp_path: Path) -> None:
     assert (tmp_path / "clip.bin").read_bytes().startswith(b"GIF89a")
 
 
+def test_apng_container_is_well_formed(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.apng", scene(), FRAME_MS)
+    stream, chunks = io.BytesIO((tmp_path / "a.apng").read_bytes()[8:]), []
+    while head := stream.read(8):
+        body, crc = stream.read(int.from_bytes(head[:4])), stream.read(4)
+        assert int.from_bytes(crc) == zlib.crc32(head[4:] + body)
+        chunks.append((head[4:], body))
+    names = [name for name, _ in chunks]
+    assert names == [b"IHDR", b"acTL", b"fcTL", b"IDAT", *[b"fcTL", b"fdAT"] * 5, b"IEND"]
+    assert chunks[1][1] == struct.pack(">II", 6, 0)
+    assert [int.from_bytes(body[:4]) for name, body in chunks if name in (b"fcTL", b"fdAT")] == list(range(11))
+
+
+@pytest.mark.parametrize("suffix", [".apng", ".webp"])
+def test_a_frame_may_be_shown_for_minutes(tmp_path: Path, suffix: str) -> None:
+    write_clip(tmp_path / f"a{suffix}", scene(), [65535, 66000, 120000, 40, 40, 40])
+    assert read_clip(tmp_path / f"a{suffix}").frame_ms == (65535, 66000, 120000, 40, 40, 40)
+
+
 def test_webp_container_is_well_formed(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.webp", scene(), FRAME_MS)
     data = (tmp_path / "a.webp").read_bytes()
@@ -238,17 +299,25 @@ def test_webp_container_is_well_formed(tmp_path: Path) -> None:
     [
         ("a.bmp", scene(), 50, None, r"cannot write .*a\.bmp as None: use \.gif"),
         ("a.gif", scene(), 50, "tiff", "as tiff: use"),
-        ("a.gif", scene().float(), 50, None, r"expected frames uint8 \[T, H, W, 3\], got torch.float32"),
+        ("a.gif", scene().float(), 50, None, r"expected frames uint8 \[T, H, W, 3\] .* got torch.float32"),
         ("a.gif", scene()[0], 50, None, "expected frames uint8"),
         ("a.gif", scene()[:0], 50, None, "expected frames uint8"),
-        ("a.gif", scene(), [50, 50], None, "expected 6 durations of at least 1 ms"),
-        ("a.gif", scene(), 0, None, "expected 6 durations of at least 1 ms"),
+        ("a.gif", [scene(), scene(6, 33, 46)], 50, None, "of one size, got"),
+        ("a.gif", [], 50, None, "expected frames uint8 .* got none"),
+        ("a.gif", scene(), [50, 50], None, "expected a duration of at least 1 ms for each frame, got None for frame 2"),
+        ("a.mp4", scene(), [50] * 7, None, "got more than the 6 frames"),
+        ("a.gif", scene(), 0, None, "expected a duration of at least 1 ms for each frame, got 0 for frame 0"),
         ("none/a.gif", scene(), 50, None, "none does not exist: create it first"),
         ("", scene(), 50, "gif", "is a folder: give a file name"),
     ],
 )
 def test_impossible_request_is_refused(
-    tmp_path: Path, name: str, frames: torch.Tensor, frame_ms: int | list[int], format: str | None, sentence: str
+    tmp_path: Path,
+    name: str,
+    frames: torch.Tensor | list[torch.Tensor],
+    frame_ms: int | list[int],
+    format: str | None,
+    sentence: str,
 ) -> None:
     with pytest.raises(ClipError, match=sentence):
         write_clip(tmp_path / name, frames, frame_ms, format=format)

@@ -127,6 +127,19 @@ def test_smooth_noise_is_white_noise_blurred_by_a_gaussian(deviation: float) -> 
     assert float(rim.square().mean()) == pytest.approx(1, abs=error * (z.numel() / rim.numel()) ** 0.5)
 
 
+@pytest.mark.parametrize(("index", "kind"), [(0, "3D"), (1, "3D"), (2, "2D")])
+@pytest.mark.parametrize("form", ["volume", "split"])
+def test_noise_in_parts_is_that_of_the_whole_clip(make_plan: Plan, form: Noise, index: int, kind: str) -> None:
+    plan, config = make_plan(index=index, kind=kind), TrainConfig(noise=form, noise_smooth_px=1.0)
+
+    def drawn(first: int, frames: int) -> Tensor:
+        noise = scale_noise(plan, config, noise_seed(0, "parts"), frames, (9, 11), first_frame=first)
+        return scaled_noise((1, 3, frames, 9, 11), noise, 1.0)
+    whole = drawn(0, 14)
+    for first, frames in ((0, 4), (4, 8), (8, 6), (12, 1)):
+        torch.testing.assert_close(drawn(first, frames), whole[:, :, first:first + frames], rtol=0, atol=1e-6)
+
+
 def test_autocast_rounds_no_noise() -> None:
     noise = PhiloxNoise(seed=noise_seed(0, "smooth"), maps=1)
     with torch.autocast("cpu", torch.bfloat16):

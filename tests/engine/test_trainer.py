@@ -15,7 +15,7 @@ from sgif.engine.config import ConfigError, TrainConfig
 from sgif.engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from sgif.engine.noise import noise_amplitude
 from sgif.engine.runs import Run, load_run
-from sgif.engine.sampling import reconstruct
+from sgif.engine.sampling import gather, reconstruct
 from sgif.engine.storage import read_tensors
 from sgif.engine.trainer import train
 
@@ -131,7 +131,7 @@ def test_noise_amplitude_derives_from_the_coarser_reconstruction(tiny_run: Any) 
     run: Run = tiny_run.run
     assert run.scale_record(0)["noise_amp"] == 1.0
     for scale in (1, 2):
-        coarser = reconstruct(run.stages(torch.device("cpu"), scale), run.z_fixed, torch.device("cpu"))
+        coarser = gather(reconstruct(run.stages(torch.device("cpu"), scale), run.z_fixed), run.num_frames)
         expected = noise_amplitude(coarser, run.real[scale], run.config.noise_gain)
         assert run.scale_record(scale)["noise_amp"] == pytest.approx(expected, rel=1e-5)
 
