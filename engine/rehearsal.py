@@ -23,7 +23,7 @@ from ..kernels.resample_tables import AxisTable
 from .config import TrainConfig
 from .generator import Generator
 from .pyramid import ScalePlan
-from .sampling import CHUNK_FRAMES, TrainedScale, run_scale
+from .sampling import TrainedScale, frames_at_once, run_scale, stream
 from .step import ScaleData, ScaleTrainer
 from .step_meter import PhaseCost, StepMeter
 
@@ -125,14 +125,18 @@ def fill_optimizers(trainer: ScaleTrainer) -> None:
 
 
 def reconstruct_scale(trainer: ScaleTrainer, num_frames: int) -> None:
-    """What the end of a scale adds: the reconstruction of the clip, chunk by chunk. One chunk with its neighbours."""
-    generator = trainer.generator.eval()
-    frames = min(num_frames, CHUNK_FRAMES + 2 * generator.reach_frames)
-    stage = TrainedScale(plan=trainer.plan, generator=generator, noise_amp=trainer.data.noise_amp)
-    coarser, size = trainer.data.coarser_reconstruction, trainer.plan.size
-    noise = trainer.data.z_fixed[:, :, :frames] if coarser is None else None
-    run_scale(stage, coarser if coarser is None else coarser[:, :, :frames], noise, frames, size, trainer.device,
-              chunk_frames=frames)
+    """What the end of a scale adds: the reconstruction of the clip, part by part. Two parts, or all of a short clip."""
+    generator, data, plan = trainer.generator.eval(), trainer.data, trainer.plan
+    frames = min(num_frames, 2 * frames_at_once(generator, plan.size))
+    stage = TrainedScale(plan=plan, generator=generator, noise_amp=data.noise_amp)
+    coarser = data.coarser_reconstruction
+
+    def noise(_plan: ScalePlan, _size: tuple[int, int], first: int, count: int) -> Tensor | None:
+        return data.z_fixed[:, :, first:first + count] if coarser is None else None
+
+    below = None if coarser is None else stream(coarser[:, :, :frames], frames, trainer.device)
+    for _part in run_scale(stage, below, noise, frames, plan.size):
+        pass
     generator.train()
 
 

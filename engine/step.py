@@ -167,7 +167,8 @@ class ScaleTrainer:
 
         mean, cov = (statistic[:, first:first + frames] for statistic in self.colors)
         coarse = data.z_fixed if data.coarser_reconstruction is None else data.coarser_reconstruction
-        return Draw(real=window(data.real), coarse=window(coarse), real_mean=mean, real_cov=cov, seed=noise_seed(config.seed, *place, device=self.device),
+        return Draw(real=window(data.real), coarse=window(coarse), real_mean=mean, real_cov=cov,
+                    seed=noise_seed(config.seed, *place, device=self.device),
                     image_mix=mix("image", frames, 1, 1, 1), video_mix=mix("video", 1, 1, 1, 1, 1))
 
     def prepare(self, draw: Draw) -> Batch:
