@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -110,12 +112,26 @@ class ConvNormAct(nn.Module):
 
     @torch.no_grad()
     def follow(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics towards those of a batch [C]."""
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(var, self.momentum)
+        """Move the running statistics towards those of a batch [C], unless inside `untracked`."""
+        if self.track:
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var, self.momentum)
 
     def _normalise(self, x: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         return batch_norm_act(self.conv(x), self.gamma, self.beta, groups=groups)
+
+
+@contextmanager
+def untracked(module: nn.Module) -> Iterator[None]:
+    """Inside, no block below `module` moves its running statistics: for a batch that they have seen."""
+    blocks = [block for block in module.modules() if isinstance(block, ConvNormAct) and block.track]
+    for block in blocks:
+        block.track = False
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.track = True
 
 
 def set_checkpointing(module: nn.Module, enabled: bool) -> None:

@@ -13,7 +13,7 @@ from .config import TrainConfig
 from .critics import Critic, as_frames
 from .device import frames_on
 from .generator import Generator, generate_scale
-from .layers import set_checkpointing
+from .layers import set_checkpointing, untracked
 from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
 from .noise import noise_seed, scale_noise
 from .phases import PhaseClock
@@ -110,9 +110,13 @@ class ScaleTrainer:
             for k, draw in enumerate(draws[:d_steps]):
                 batch = self.prepare(draw)
                 # The generator steps begin with the forward that the last critic step used: its weights are the same.
-                with torch.set_grad_enabled(k == d_steps - 1), self.clock("G/forward"):
+                kept = k == d_steps - 1 and not self.config.checkpointing
+                with torch.set_grad_enabled(kept), self.clock("G/forward"):
                     clips = self.generate(batch)
                 losses |= self.critic_step(draw, clips[:1].detach())
+            if self.config.checkpointing:  # what that forward keeps would lie there while the critics learn
+                with untracked(self.generator), self.clock("G/forward"):
+                    clips = self.generate(batch)
             for k, draw in enumerate(draws[-g_steps:]):
                 if k > 0:
                     batch = self.prepare(draw)
@@ -193,8 +197,10 @@ class ScaleTrainer:
         return upsample_tanh_residual(batch.coarser, self.plan.size, self.generator(batch.inputs))
 
     def critic_step(self, draw: Draw, fake: Tensor) -> Losses:
-        """Both critics, eq. 4: E[D(fake)] - E[D(real)] + lambda penalty."""
+        """Both critics, eq. 4: E[D(fake)] - E[D(real)] + lambda penalty. Each term is differentiated as soon as it is
+        there, so that what one needs for that is gone before the next comes."""
         self._critics_learn(True)
+        self.optimizers["critics"].zero_grad(set_to_none=True)
         losses: Losses = {}
         pairs = {"image": (self.image_critic, as_frames(draw.real), as_frames(fake), draw.image_mix),
                  "video": (self.video_critic, draw.real, fake, draw.video_mix)}
@@ -202,37 +208,41 @@ class ScaleTrainer:
             with self.clock(f"D/{name}"):
                 scores = critic(torch.cat((real_x, fake_x)), groups=2)
                 count = real_x.shape[0]
-                losses[f"D/{name}"] = scores[count:].mean() - scores[:count].mean()
+                losses[f"D/{name}"] = self._differentiated(scores[count:].mean() - scores[:count].mean())
+                del scores
             with self.clock(f"D/{name}_gp"):
-                losses[f"D/{name}_gp"] = gradient_penalty(critic, real_x, fake_x, mix, self.config.gp_norm)
-        with self.clock("D/backward"):
-            total = sum(losses[f"D/{name}"] + self.config.gp_weight * losses[f"D/{name}_gp"] for name in pairs)
-            self._update("critics", total)
-        return {name: loss.detach() for name, loss in losses.items()}
+                penalty = gradient_penalty(critic, real_x, fake_x, mix, self.config.gp_norm)
+                losses[f"D/{name}_gp"] = self._differentiated(penalty, self.config.gp_weight)
+                del penalty
+        with self.clock("D/adam"):
+            self.optimizers["critics"].step()
+        return losses
 
     def generator_step(self, draw: Draw, clips: Tensor) -> Losses:
-        """The generator, eq. 3: both adversarial losses, reconstruction and colour statistics."""
+        """The generator, eq. 3: both adversarial losses, reconstruction and colour statistics. Their gradients meet at
+        the clips, one after the other."""
         self._critics_learn(False)
-        config, fake, reconstruction = self.config, clips[:1], clips[1:]
+        self.optimizers["generator"].zero_grad(set_to_none=True)
+        config, made = self.config, clips.detach().requires_grad_()
+        fake, reconstruction = made[:1], made[1:]
         with self.clock("G/losses"):
             losses = {
-                "G/image": -self.image_critic(as_frames(fake)).mean(),
-                "G/video": -self.video_critic(fake).mean(),
-                "G/rec": reconstruction_loss(reconstruction, draw.real),
-                "G/stat": color_statistics_loss(fake, draw.real_mean, draw.real_cov),
+                "G/image": self._differentiated(-self.image_critic(as_frames(fake)).mean(), config.image_weight),
+                "G/video": self._differentiated(-self.video_critic(fake).mean(), config.video_weight),
+                "G/rec": self._differentiated(reconstruction_loss(reconstruction, draw.real), config.rec_weight),
+                "G/stat": self._differentiated(color_statistics_loss(fake, draw.real_mean, draw.real_cov),
+                                               config.stat_weight),
             }
         with self.clock("G/backward"):
-            total = (config.image_weight * losses["G/image"] + config.video_weight * losses["G/video"]
-                     + config.rec_weight * losses["G/rec"] + config.stat_weight * losses["G/stat"])
-            self._update("generator", total)
-        return {name: loss.detach() for name, loss in losses.items()}
+            clips.backward(made.grad)
+        with self.clock("G/adam"):
+            self.optimizers["generator"].step()
+        return losses
 
-    def _update(self, name: str, loss: Tensor | float) -> None:
-        assert isinstance(loss, Tensor)
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+    def _differentiated(self, loss: Tensor, weight: float = 1.0) -> Tensor:
+        """Add the gradients of `weight` times the loss to what there is, and give its value."""
+        (weight * loss).backward()
+        return loss.detach()
 
     def _critics_learn(self, enabled: bool) -> None:
         """In generator steps the critics' weights take no gradient."""
