@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..kernels import frame_color_statistics, upsample_add_noise, upsample_tanh_residual
+from ..kernels import channels_last, frame_color_statistics, upsample_add_noise, upsample_tanh_residual
 from .config import TrainConfig
 from .critics import Critic, as_frames
 from .device import frames_on
@@ -202,8 +202,9 @@ class ScaleTrainer:
         self._critics_learn(True)
         self.optimizers["critics"].zero_grad(set_to_none=True)
         losses: Losses = {}
-        pairs = {"image": (self.image_critic, as_frames(draw.real), as_frames(fake), draw.image_mix),
-                 "video": (self.video_critic, draw.real, fake, draw.video_mix)}
+        real, fake = channels_last(draw.real), channels_last(fake)  # once for both: frames are then a view
+        pairs = {"image": (self.image_critic, as_frames(real), as_frames(fake), draw.image_mix),
+                 "video": (self.video_critic, real, fake, draw.video_mix)}
         for name, (critic, real_x, fake_x, mix) in pairs.items():
             with self.clock(f"D/{name}"):
                 scores = critic(torch.cat((real_x, fake_x)), groups=2)

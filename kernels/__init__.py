@@ -3,7 +3,7 @@
 from .batch_norm_act import batch_norm_act, batch_norm_act_reference
 from .color_statistics import frame_color_statistics
 from .convolution import PadMode, channels_last, convolution, pad_clip, weight_gradients_disabled
-from .convolution_mean import convolution_mean, convolution_mean_reference
+from .convolution_mean import convolution_mean, convolution_mean_reference, tap_combinations
 from .depthwise_pair import depthwise_pair3d, depthwise_pair3d_reference
 from .fusion import disable_fusion, enable_fusion
 from .philox import PhiloxNoise
@@ -38,6 +38,7 @@ __all__ = [
     "separable_conv3d",
     "separable_conv3d_reference",
     "separable_conv3d_statistics",
+    "tap_combinations",
     "upsample",
     "upsample_add_noise",
     "upsample_tanh_residual",
