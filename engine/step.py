@@ -65,6 +65,13 @@ class ScaleTrainer:
         self.colors = [statistic.to(device) for statistic in frame_color_statistics(data.real)]  # of the whole clip
         self.clock = PhaseClock(device)
         self.amplitudes = torch.tensor([data.noise_amp, 0.0], device=device)  # z_opt is zero above scale 0
+        weights = {"D/image": 1.0, "D/image_gp": config.gp_weight, "D/video": 1.0, "D/video_gp": config.gp_weight,
+                   "G/image": config.image_weight, "G/video": config.video_weight, "G/rec": config.rec_weight,
+                   "G/stat": config.stat_weight}
+        self.weights = {name: torch.tensor(weight, device=device) for name, weight in weights.items()}
+        samples = {"image": plan.frames_per_step, "video": 1}
+        self.fake_minus_real = {name: torch.tensor([-1.0 / count] * count + [1.0 / count] * count, device=device)
+                                for name, count in samples.items()}  # of scores: the mean of fake ones - of real ones
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_source(config.seed, "weights", plan.index).initial_seed())
             self.generator = Generator(plan, config)
@@ -208,12 +215,11 @@ class ScaleTrainer:
         for name, (critic, real_x, fake_x, mix) in pairs.items():
             with self.clock(f"D/{name}"):
                 scores = critic(torch.cat((real_x, fake_x)), groups=2)
-                count = real_x.shape[0]
-                losses[f"D/{name}"] = self._differentiated(scores[count:].mean() - scores[:count].mean())
+                losses[f"D/{name}"] = self._differentiated(f"D/{name}", scores @ self.fake_minus_real[name])
                 del scores
             with self.clock(f"D/{name}_gp"):
                 penalty = gradient_penalty(critic, real_x, fake_x, mix, self.config.gp_norm)
-                losses[f"D/{name}_gp"] = self._differentiated(penalty, self.config.gp_weight)
+                losses[f"D/{name}_gp"] = self._differentiated(f"D/{name}_gp", penalty)
                 del penalty
         with self.clock("D/adam"):
             self.optimizers["critics"].step()
@@ -224,25 +230,26 @@ class ScaleTrainer:
         the clips, one after the other."""
         self._critics_learn(False)
         self.optimizers["generator"].zero_grad(set_to_none=True)
-        config, made = self.config, clips.detach().requires_grad_()
-        fake, reconstruction = made[:1], made[1:]
+        fake, reconstruction = (part.detach().requires_grad_() for part in clips.split(1))
         with self.clock("G/losses"):
-            losses = {
-                "G/image": self._differentiated(-self.image_critic(as_frames(fake)).mean(), config.image_weight),
-                "G/video": self._differentiated(-self.video_critic(fake).mean(), config.video_weight),
-                "G/rec": self._differentiated(reconstruction_loss(reconstruction, draw.real), config.rec_weight),
-                "G/stat": self._differentiated(color_statistics_loss(fake, draw.real_mean, draw.real_cov),
-                                               config.stat_weight),
-            }
+            losses: Losses = {}
+            for name, loss in (
+                    ("G/image", lambda: -self.image_critic(as_frames(fake)).mean()),
+                    ("G/video", lambda: -self.video_critic(fake).mean()),
+                    ("G/rec", lambda: reconstruction_loss(reconstruction, draw.real)),
+                    ("G/stat", lambda: color_statistics_loss(fake, draw.real_mean, draw.real_cov))):
+                losses[name] = self._differentiated(name, loss())
         with self.clock("G/backward"):
-            clips.backward(made.grad)
+            assert fake.grad is not None
+            assert reconstruction.grad is not None
+            clips.backward(torch.cat((fake.grad, reconstruction.grad)))
         with self.clock("G/adam"):
             self.optimizers["generator"].step()
         return losses
 
-    def _differentiated(self, loss: Tensor, weight: float = 1.0) -> Tensor:
-        """Add the gradients of `weight` times the loss to what there is, and give its value."""
-        (weight * loss).backward()
+    def _differentiated(self, name: str, loss: Tensor) -> Tensor:
+        """Add the gradients of the loss, times its weight, to what there is; give its value."""
+        loss.backward(self.weights[name])
         return loss.detach()
 
     def _critics_learn(self, enabled: bool) -> None:
