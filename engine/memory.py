@@ -18,27 +18,34 @@ FITS_BELOW = 0.9
 """Offered is what needs so much of it."""
 
 
-def check_memory(height: int, width: int, num_frames: int, config: TrainConfig, device: torch.device) -> None:
-    """Refuse what cannot fit into the memory of `device`.
+def fitted_to_memory(height: int, width: int, num_frames: int, config: TrainConfig,
+                     device: torch.device) -> tuple[TrainConfig, str | None]:
+    """`config` for training a clip on `device`, with checkpointing, which changes no bit of the result, where it would
+    not fit without; and one line that says so.
 
     Raises:
-        ConfigError: what is needed at which scale, what there is, and settings that would fit.
+        ConfigError: it cannot fit: what is needed at which scale, what there is, and settings that would.
     """
     available = available_bytes(device)
     plans = plan_scales(height, width, num_frames, config)
     if available is None or _at_most_bytes(plans, num_frames) < available:
-        return
+        return config, None
     forecast = forecast_largest(height, width, num_frames, config, device)
+    if forecast.peak_bytes <= available * FITS_BELOW:
+        return config, None
+    plan = forecast.plan
+    needs = (f"scale {plan.index} ({plan.height}x{plan.width}, {plan.frames_per_step} frames a step) needs "
+             f"{gib_text(forecast.peak_bytes)} of memory and {device} has {gib_text(available)} free")
+    if not config.checkpointing:
+        saving = replace(config, checkpointing=True)
+        if forecast_largest(height, width, num_frames, saving, device).peak_bytes <= available * FITS_BELOW:
+            return saving, f"checkpointing is on, for {needs}; --no-memory-check leaves it off"
     if forecast.peak_bytes <= available * REFUSE_BEYOND:
-        return
+        return config, None
     fitting = ", ".join(f"{options} ({gib_text(needed)})" for options, needed in
                         settings_that_fit(height, width, num_frames, config, device, forecast, available))
-    plan = forecast.plan
-    raise ConfigError(
-        f"scale {plan.index} ({plan.height}x{plan.width}, {plan.frames_per_step} frames a step) needs "
-        f"{gib_text(forecast.peak_bytes)} of memory and {device} has {gib_text(available)} free; "
-        + (f"these would fit: {fitting}" if fitting else "no setting that was tried fits")
-        + "; --no-memory-check trains all the same")
+    raise ConfigError(f"{needs}; " + (f"these would fit: {fitting}" if fitting else "no setting that was tried fits")
+                      + "; --no-memory-check trains all the same")
 
 
 def settings_that_fit(height: int, width: int, num_frames: int, config: TrainConfig, device: torch.device,
@@ -55,8 +62,7 @@ def settings_that_fit(height: int, width: int, num_frames: int, config: TrainCon
 
     small = replace(config, amp=True, checkpointing=True)
     share, found = room / forecast.peak_bytes, False
-    candidates = [("--checkpointing", replace(config, checkpointing=True)), ("--amp", replace(config, amp=True)),
-                  ("--amp --checkpointing", small),
+    candidates = [("--amp", replace(config, amp=True)), ("--amp --checkpointing", small),
                   ("--frames-per-step {}:{}", replace(config, frames_per_step=frames(share))),
                   ("--amp --checkpointing --frames-per-step {}:{}", replace(small, frames_per_step=frames(share)))]
     for options, changed in candidates:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 # Critics warm, the generator cold: what belongs together is close. The order is that of a step.
 PHASE_COLOURS = {
     "coarser": "#8c959f", "D/image": "#ffd8b5", "D/image_gp": "#ffb77c", "D/video": "#fb8f44",
-    "D/video_gp": "#e16f24", "D/backward": "#953800", "G/forward": "#b6e3ff", "G/losses": "#54aeff",
-    "G/backward": "#0969da",
+    "D/video_gp": "#e16f24", "D/adam": "#953800", "G/forward": "#b6e3ff", "G/losses": "#54aeff",
+    "G/backward": "#0969da", "G/adam": "#0a3069",
 }
 OTHER_COLOUR = "#d0d7de"
 FORECAST, MEASURED = "#d8b9ff", "#8250df"

@@ -29,7 +29,6 @@ from .step_meter import PhaseCost, StepMeter
 
 ABSENT_GPU_ARCH = "sm_90"
 """Whose launches are counted where no GPU is there to ask."""
-CUDA_BLOCK_BYTES = 512  # CUDA's caching allocator rounds up to it
 RECONSTRUCTION = "reconstruction"
 """The phase after the last step: the clip as the trained scale remembers it, some frames at a time."""
 NOISE_AMP = 0.1  # any but 0, which would leave the noise out
@@ -65,7 +64,7 @@ def rehearse(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: Tr
     is gone through: half the time, the same peak, since each takes less than the next, and too few launches.
     """
     on_gpu = device.type == "cuda"
-    meter = StepMeter(block_bytes=CUDA_BLOCK_BYTES if on_gpu else 1, launchers=dispatch.HAS_TRITON or not on_gpu)
+    meter = StepMeter(on_gpu=on_gpu, launchers=dispatch.HAS_TRITON or not on_gpu)
     with _pretended(device, meter, fused), FakeTensorMode(), meter:
         data = scale_data(plans, scale, num_frames, torch.empty)
         clips = meter.live_bytes
@@ -177,6 +176,7 @@ def _pretended(device: torch.device, meter: StepMeter, fused: bool) -> Iterator[
             (dispatch, "auto_emulates", True), (dispatch, "emulated_arch", _arch(device)),
             (dispatch, "HAS_TRITON", True), (resample_triton, "axis_table", axis_table),
             (convolution, "_slow_in_aten", lambda _: False), (convolution, "_wrong_in_onednn", lambda *_: False),
+            (convolution, "_few_gradients", lambda *_: False),
             (convolution, "_onednn_has_bfloat16", lambda: True),
         ]
         if dispatch.HAS_TRITON:

@@ -19,11 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ..kernels.dispatch import op_implementations
 
+CUDA_BLOCK_BYTES = 512  # CUDA's caching allocator rounds up to it
+
 aten = torch.ops.aten
+_CONVOLUTIONS = (aten.convolution.default, aten.convolution_backward.default)
 _COMPILED_WITH_SCRATCH = {"_norm_backward": 2, "_norm_double_backward": 4}
 """Inductor's code for these keeps one float32 tensor as large as the first one beside its results, where that one's
 elements have at most so many bytes (torch 2.13; in float32 the first of them writes its result over it)."""
@@ -45,13 +48,14 @@ class StepMeter(TorchDispatchMode):
     """Counts while entered, inside a FakeTensorMode.
 
     Args:
-        block_bytes: what the allocator rounds up to.
+        on_gpu: a GPU is pretended: its allocator rounds up, its convolutions leave channels innermost.
         launchers: what is inside the project's operators can be run; else only their results count.
     """
 
-    def __init__(self, *, block_bytes: int, launchers: bool) -> None:
+    def __init__(self, *, on_gpu: bool, launchers: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.block_bytes, self.launchers = block_bytes, launchers
+        self.on_gpu, self.launchers = on_gpu, launchers
+        self.block_bytes = CUDA_BLOCK_BYTES if on_gpu else 1
         self.live_bytes = 0
         self.hidden = False  # what runs is neither followed nor counted
         self.phases: dict[str, PhaseCost] = defaultdict(PhaseCost)  # by name, in the order of their first operator
@@ -93,6 +97,8 @@ class StepMeter(TorchDispatchMode):
             func, args = aten.convolution.default, (x, weight, bias, stride, padding, dilation, False,
                                                     [0] * len(padding), groups)
         result = func(*args, **kwargs)
+        if func in _CONVOLUTIONS and self.on_gpu:
+            result = tree_map(_channels_innermost, result)
         if self.hidden:
             return result
         results = _tensors(result)
@@ -146,6 +152,13 @@ class StepMeter(TorchDispatchMode):
 
     def _forget(self, address: int) -> None:
         self.live_bytes -= self._sizes.pop(address)
+
+
+def _channels_innermost(x: Tensor | None) -> Tensor | None:
+    """As cuDNN gives results whose inputs are so; fakes on a CPU choose planes for a single clip."""
+    if x is None or x.dim() < 4:
+        return x
+    return torch.empty_like(x, memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
 
 
 def _tensors(values: Any) -> list[Tensor]:

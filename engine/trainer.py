@@ -20,7 +20,7 @@ from .config import ConfigError, TrainConfig
 from .device import describe_device, host_copy, peak_bytes, resolve_device, set_threads
 from .events import Event, Listener, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from .losses import psnr_db
-from .memory import check_memory
+from .memory import fitted_to_memory
 from .noise import noise_amplitude
 from .preview import write_preview
 from .run_folder import append_row, keep_rows_before, open_or_create_run
@@ -57,7 +57,7 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
     tell = on_event or (lambda event: None)
     device = resolve_device(config.device)
     set_threads(config.threads)
-    unchecked = _check_memory(Path(run_dir), clip, config, device)
+    config, memory_note = _fitted(Path(run_dir), clip, config, device)
     run = open_or_create_run(Path(run_dir), clip, config)
     for leftover in run.path.glob("scale_*.partial"):
         shutil.rmtree(leftover)
@@ -71,7 +71,7 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
         frames=run.num_frames, sizes=run.sizes,
         resumed_at=(state[1]["scale"], state[1]["iteration"]) if state else
         (run.scales_done, 0) if run.scales_done else None,
-        notes=(*clip.notes, *([unchecked] if unchecked else []),
+        notes=(*clip.notes, *([memory_note] if memory_note else []),
                *([f"norms are not fused: {unfused}"] if unfused else [])),
     ))
     for scale in range(run.scales_done, len(run.plans)):
@@ -82,20 +82,20 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
     return run
 
 
-def _check_memory(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> str | None:
-    """Refuse what cannot fit, unless it is trained already; one line that says why not where that cannot be told."""
+def _fitted(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> tuple[TrainConfig, str | None]:
+    """The settings that fit into the memory, unless all is trained already; one line where that changes something or
+    cannot be told. Raises ConfigError."""
     if not config.memory_check:
-        return None
+        return config, None
     if (path / "config.json").exists() and (run := Run(path)).scales_done == len(run.plans):
-        return None
+        return config, None
     try:
         num_frames, height, width, _ = clip.frames.shape
-        check_memory(height, width, num_frames, config, device)
+        return fitted_to_memory(height, width, num_frames, config, device)
     except ConfigError:
         raise
     except Exception as error:  # the forecast leans on torch's inner parts, which training can do without
-        return f"memory was not checked ({type(error).__name__}: {error})"
-    return None
+        return config, f"memory was not checked ({type(error).__name__}: {error})"
 
 
 def set_fusion(config: TrainConfig, device: torch.device) -> str | None:

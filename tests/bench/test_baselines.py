@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sgif.bench.baselines import PlainStep
 from sgif.engine.config import TrainConfig
 from sgif.engine.critics import Critic
 from sgif.engine.layers import ConvNormAct
 from sgif.engine.pyramid import ScalePlan
+from sgif.engine.rehearsal import RECONSTRUCTION, rehearse
 from sgif.engine.step import ScaleData, ScaleTrainer
+from sgif.engine.step_meter import StepMeter
 
 WIDTH, FRAMES, SIZE = 4, 3, (9, 11)
 
@@ -64,3 +67,27 @@ def test_a_step_has_every_loss_and_trains_every_network() -> None:
     assert losses.keys() == {"D/image", "D/image_gp", "D/video", "D/video_gp", "G/image", "G/video", "G/rec", "G/stat"}
     assert all(loss.isfinite() for loss in losses.values())
     assert all(not torch.equal(a, b) for a, b in zip(before, networks.parameters(), strict=True))
+
+
+def plain_launches(*, amp: bool) -> int:
+    """Of a plain step on one clip, 25x44. Its optimizers count one launch each, fewer than torch's default takes."""
+    meter = StepMeter(on_gpu=True, launchers=True)
+    with FakeTensorMode(), meter, torch.autocast("cpu", torch.bfloat16, enabled=amp):
+        plain = PlainStep(32, 8, (25, 44), TrainConfig())
+        critics = [*plain.image_critic.parameters(), *plain.video_critic.parameters()]
+        plain.critics_adam = torch.optim.Adam(critics, fused=True)
+        plain.generator_adam = torch.optim.Adam(plain.generator.parameters(), fused=True)
+        clips = [torch.empty(1, 3, 8, 25, 44) for _ in range(3)]
+        plain(*clips)  # the first step makes what optimizers keep
+        meter.phases.clear()
+        plain(*clips)
+    return sum(cost.launches for cost in meter.phases.values())
+
+
+@pytest.mark.parametrize(("amp", "most"), [(False, 0.5), (True, 0.56)])
+def test_a_step_takes_half_the_launches_of_a_plain_one(amp: bool, most: float) -> None:
+    pytest.importorskip("triton")
+    plan = ScalePlan(index=0, height=25, width=44, kind="3D", channels=32, frames_per_step=8, iterations=1)
+    rehearsal = rehearse([plan], 0, 8, TrainConfig(amp=amp), torch.device("cuda"), fused=False)
+    launches = sum(cost.launches for phase, cost in rehearsal.phases.items() if phase != RECONSTRUCTION)
+    assert launches <= most * plain_launches(amp=amp)

@@ -33,7 +33,7 @@ def test_profile_prints_tables_and_writes_files_named_after_the_clip(capsys, tmp
     assert row[7].endswith("%")
     assert ["0", "1x3x2x8x12", "2x3x2x8x12", "4x3x8x12", "2x3x2x8x12"] in rows
     assert [row[0] for row in rows if row and row[0].startswith("D/")] == [
-        "D/image", "D/image_gp", "D/video", "D/video_gp", "D/backward"]
+        "D/image", "D/image_gp", "D/video", "D/video_gp", "D/adam"]
     assert (tmp_path / "profiles/sky/trace.json").is_file()
 
 

@@ -113,7 +113,7 @@ def test_shapes_are_what_the_networks_take(tiny_config: MakeConfig) -> None:
 def test_a_gpu_is_forecast_where_there_is_none(tiny_config: MakeConfig) -> None:
     plain, amp = (forecast(tiny_config(**SMALL, amp=amp), GPU) for amp in (False, True))
     assert plain.workspace_bytes < amp.peak_bytes < plain.peak_bytes
-    assert plain.phases.keys() >= {"coarser", "G/forward", "D/video_gp", "D/backward", "G/backward", "reconstruction"}
+    assert plain.phases.keys() >= {"coarser", "G/forward", "D/video_gp", "D/adam", "G/backward", "reconstruction"}
 
 
 @pytest.mark.skipif(not dispatch.HAS_TRITON, reason="needs Triton")
@@ -121,7 +121,7 @@ def test_kernels_are_counted_instead_of_launched(tiny_config: MakeConfig) -> Non
     """A norm of a critic is two kernels, where the torch form is some ten operators."""
     on_gpu, on_cpu = (forecast(tiny_config(**SMALL), device) for device in (GPU, CPU))
     assert on_gpu.phases["D/image"].launches < on_cpu.phases["D/image"].launches / 2
-    assert on_gpu.phases["D/image"].launches > 2 * 4 + 5
+    assert on_gpu.phases["D/image"].launches > 5 * 4 + 10
 
 
 def test_a_rehearsal_leaves_everything_as_it_was(tiny_config: MakeConfig) -> None:

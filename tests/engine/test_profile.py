@@ -20,8 +20,8 @@ from sgif.engine.config import ConfigError, TrainConfig
 from sgif.engine.profile import Profile, profile_clip, write_profile
 
 MakeConfig = Callable[..., TrainConfig]
-PHASES = {"coarser", "G/forward", "D/image", "D/image_gp", "D/video", "D/video_gp", "D/backward", "G/losses",
-          "G/backward"}
+PHASES = {"coarser", "G/forward", "D/image", "D/image_gp", "D/video", "D/video_gp", "D/adam", "G/losses",
+          "G/backward", "G/adam"}
 GIB = 1 << 30
 
 

@@ -15,8 +15,8 @@ from sgif.kernels import batch_norm_act
 
 
 @contextmanager
-def metering(*, block_bytes: int = 1) -> Iterator[StepMeter]:
-    meter = StepMeter(block_bytes=block_bytes, launchers=True)
+def metering(*, on_gpu: bool = False) -> Iterator[StepMeter]:
+    meter = StepMeter(on_gpu=on_gpu, launchers=True)
     with FakeTensorMode(), meter:
         yield meter
 
@@ -62,7 +62,7 @@ def test_an_expanded_tensor_moves_what_it_holds() -> None:
 
 
 def test_blocks_are_rounded_up() -> None:
-    with metering(block_bytes=512) as meter:
+    with metering(on_gpu=True) as meter:
         tensors = torch.empty(1), torch.empty(129)
         assert meter.live_bytes == 512 + 1024
     del tensors
