@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_profile(args: argparse.Namespace, clip: Clip) -> int:
     """Profile a clip, write the files, print the table."""
-    from ..engine.profile import profile_clip, write_profile
+    from ..engine.profiling.profile import profile_clip, write_profile
 
     config = config_from(args, default_preset(getattr(args, "device", "auto")))
     folder = args.output or Path("profiles", Path(os.path.abspath(args.clip)).stem or "clip")
@@ -88,8 +88,8 @@ def run_profile(args: argparse.Namespace, clip: Clip) -> int:
 
 def run_budget(args: argparse.Namespace, clip: Clip | None) -> int:
     """Print the largest frames for each memory and set of options."""
-    from ..engine.budget import largest_fits
-    from ..engine.profile import forecast_device
+    from ..engine.profiling.budget import largest_fits
+    from ..engine.profiling.profile import forecast_device
 
     device = forecast_device(getattr(args, "device", "cuda"))
     config = config_from(args, "fast" if device.type == "cuda" else "draft")

@@ -11,8 +11,8 @@ from rich.table import Table
 from .text import size_text
 
 if TYPE_CHECKING:
-    from ..engine.budget import Fit
-    from ..engine.profile import Profile, ScaleProfile
+    from ..engine.profiling.budget import Fit
+    from ..engine.profiling.profile import Profile, ScaleProfile
 
 
 def summary(profile: Profile) -> Iterator[str]:

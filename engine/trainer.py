@@ -20,9 +20,9 @@ from .config import ConfigError, TrainConfig
 from .device import describe_device, host_copy, peak_bytes, resolve_device, set_threads
 from .events import Event, Listener, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from .losses import psnr_db
-from .memory import fitted_to_memory
 from .noise import noise_amplitude
 from .preview import write_preview
+from .profiling.memory import fitted_to_memory
 from .run_folder import append_row, keep_rows_before, open_or_create_run
 from .runs import Run
 from .sampling import TrainedScale, gather, reconstruct

@@ -38,7 +38,7 @@ emulated_arch: str | None = "sm_90" if HAS_TRITON and os.environ.get("TRITON_INT
 """The GPU that CPU tensors are computed for, where kernels are emulated; None: nowhere. Only tests change it."""
 
 auto_emulates = False
-"""Whether impl="auto" takes emulated kernels too, as where a GPU is rehearsed (`engine/rehearsal.py`)."""
+"""Whether impl="auto" takes emulated kernels too, as where a GPU is rehearsed (`engine/profiling/rehearsal.py`)."""
 
 _LIBRARY = torch.library.Library("sgif", "FRAGMENT")
 

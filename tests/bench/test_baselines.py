@@ -11,10 +11,10 @@ from sgif.bench.baselines import PlainStep
 from sgif.engine.config import TrainConfig
 from sgif.engine.critics import Critic
 from sgif.engine.layers import ConvNormAct
+from sgif.engine.profiling.rehearsal import RECONSTRUCTION, rehearse
+from sgif.engine.profiling.step_meter import StepMeter
 from sgif.engine.pyramid import ScalePlan
-from sgif.engine.rehearsal import RECONSTRUCTION, rehearse
 from sgif.engine.step import ScaleData, ScaleTrainer
-from sgif.engine.step_meter import StepMeter
 
 WIDTH, FRAMES, SIZE = 4, 3, (9, 11)
 

@@ -6,8 +6,8 @@ import torch
 from sgif import engine
 from sgif.cli.main import main
 from sgif.engine import Clip
-from sgif.engine import budget as engine_budget
-from sgif.engine.budget import Fit
+from sgif.engine.profiling import budget as engine_budget
+from sgif.engine.profiling.budget import Fit
 
 SMALL = ["--min-size", "8", "--width", "2", "--frames-per-step", "2:2", "--no-fuse", "--threads", "1", "--steps", "1"]
 

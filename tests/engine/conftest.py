@@ -86,7 +86,7 @@ def tiny_run(clip: Clip, tiny_config: Callable[..., TrainConfig], tmp_path_facto
 @pytest.fixture
 def make_trainer(tiny_run: TinyRun, tiny_config: Callable[..., TrainConfig]) -> Callable[..., ScaleTrainer]:
     """A trainer of one scale of the tiny run, above its trained scales, with changed settings."""
-    def make(scale: int, device: torch.device = CPU, **changes: Any) -> ScaleTrainer:
+    def make(scale: int, device: torch.device = CPU, *, frames: int | None = None, **changes: Any) -> ScaleTrainer:
         run = tiny_run.run
         coarser = run.stages(device, scale)
         real, reconstruction, noise_amp = run.real[scale], None, 1.0
@@ -95,6 +95,7 @@ def make_trainer(tiny_run: TinyRun, tiny_config: Callable[..., TrainConfig]) -> 
             noise_amp = noise_amplitude(reconstruction, real, 0.1)
         data = ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=run.z_fixed, noise_amp=noise_amp)
         config = tiny_config(**changes)
-        plan = replace(run.plans[scale], iterations=config.iterations[0])
+        plan = replace(run.plans[scale], iterations=config.iterations[0],
+                       frames_per_step=frames or run.plans[scale].frames_per_step)
         return ScaleTrainer(plan, config, coarser, data, device)
     return make

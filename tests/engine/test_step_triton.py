@@ -6,7 +6,6 @@ Without a GPU the kernels are interpreted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -18,7 +17,7 @@ from sgif.kernels import dispatch
 
 pytest.importorskip("triton")
 
-MakeTrainer = Callable[..., ScaleTrainer]
+MakeTrainer = Callable[..., ScaleTrainer]  # of two frames here, since the interpreter is slow
 OPERATORS = ("batch_norm_act", "color_statistics", "depthwise_pair", "partial_statistics", "resample",
              "separable_conv3d")
 EVERYWHERE = {"batch_norm_act_fwd", "batch_norm_act_bwd", "batch_norm_act_bwd_bwd", "upsample_add_noise",
@@ -52,8 +51,7 @@ def triton_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def learned(trainer: ScaleTrainer) -> dict[str, Tensor]:
-    """Losses and gradients by name after one step of two frames, since the interpreter is slow."""
-    trainer.plan = replace(trainer.plan, frames_per_step=2)
+    """Losses and gradients by name after one step."""
     losses = trainer.train_step(0)
     gradients = {f"{network}.{name}": p.grad for network, module in trainer.networks.items()
                  for name, p in module.named_parameters()}
@@ -67,10 +65,10 @@ def learned(trainer: ScaleTrainer) -> dict[str, Tensor]:
     pytest.param(2, EVERYWHERE | FROZEN_3D, id="2D", marks=pytest.mark.slow)])
 def test_a_step_by_triton_is_the_step_by_torch(scale: int, launched: set[str], make_trainer: MakeTrainer,
                                                request: pytest.FixtureRequest) -> None:
-    expected = learned(make_trainer(scale, padding="reflect"))
+    expected = learned(make_trainer(scale, frames=2, padding="reflect"))
     request.getfixturevalue("triton_everywhere")
     with OpNames() as ops:
-        found = learned(make_trainer(scale, padding="reflect"))
+        found = learned(make_trainer(scale, frames=2, padding="reflect"))
     assert ops.seen == launched
     assert_learned(found, expected)
 
@@ -80,8 +78,8 @@ def test_a_step_by_triton_is_the_step_by_torch(scale: int, launched: set[str], m
 def test_a_step_on_a_gpu_is_the_step_on_a_cpu(scale: int, make_trainer: MakeTrainer,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    expected = learned(make_trainer(scale, padding="reflect"))
-    found = learned(make_trainer(scale, torch.device("cuda"), padding="reflect"))
+    expected = learned(make_trainer(scale, frames=2, padding="reflect"))
+    found = learned(make_trainer(scale, torch.device("cuda"), frames=2, padding="reflect"))
     assert_learned({name: value.cpu() for name, value in found.items()}, expected)
 
 

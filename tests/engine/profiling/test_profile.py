@@ -13,11 +13,11 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from sgif.engine import budget, profile
-from sgif.engine.budget import CONTEXT_BYTES, MAX_SIDE_PX, largest_fits, option_sets
 from sgif.engine.clip import Clip
 from sgif.engine.config import ConfigError, TrainConfig
-from sgif.engine.profile import Profile, profile_clip, write_profile
+from sgif.engine.profiling import budget, profile
+from sgif.engine.profiling.budget import CONTEXT_BYTES, MAX_SIDE_PX, largest_fits, option_sets
+from sgif.engine.profiling.profile import Profile, profile_clip, write_profile
 
 MakeConfig = Callable[..., TrainConfig]
 PHASES = {"coarser", "G/forward", "D/image", "D/image_gp", "D/video", "D/video_gp", "D/adam", "G/losses",

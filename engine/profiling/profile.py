@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from .clip import Clip
-from .config import ConfigError, TrainConfig
-from .device import describe_device, resolve_device, set_threads
+from ..clip import Clip
+from ..config import ConfigError, TrainConfig
+from ..device import describe_device, resolve_device, set_threads
+from ..pyramid import plan_scales
+from ..run_folder import package_version
+from ..storage import write_bytes, write_json
+from ..trainer import set_fusion
 from .forecast import ScaleForecast, forecast_scale
 from .measure import ScaleMeasurement, measure_scale
 from .memory import available_bytes, gib_text
-from .profile_picture import draw_profile
-from .pyramid import plan_scales
+from .picture import draw_profile
 from .rehearsal import ABSENT_GPU_ARCH
-from .run_folder import package_version
-from .storage import write_bytes, write_json
-from .trainer import set_fusion
 
 SCHEMA = 1
 

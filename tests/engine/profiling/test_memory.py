@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from sgif.engine import memory, trainer
+from sgif.engine import trainer
 from sgif.engine.clip import Clip
 from sgif.engine.config import ConfigError, TrainConfig
 from sgif.engine.events import Event
-from sgif.engine.forecast import forecast_largest
-from sgif.engine.memory import available_bytes, fitted_to_memory, gib_text
+from sgif.engine.profiling import memory
+from sgif.engine.profiling.forecast import forecast_largest
+from sgif.engine.profiling.memory import available_bytes, fitted_to_memory, gib_text
 from sgif.engine.trainer import train
 
 MakeConfig = Callable[..., TrainConfig]

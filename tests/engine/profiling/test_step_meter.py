@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sgif.engine.step_meter import StepMeter
+from sgif.engine.profiling.step_meter import StepMeter
 from sgif.kernels import batch_norm_act
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .config import ConfigError, TrainConfig
+from ..config import ConfigError, TrainConfig
 from .forecast import forecast_largest
 from .memory import FITS_BELOW
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from .config import TrainConfig
-from .pyramid import ScalePlan
+from ..config import TrainConfig
+from ..pyramid import ScalePlan
+from ..step import ScaleTrainer
 from .rehearsal import reconstruct_scale, scale_data, untrained_stages
-from .step import ScaleTrainer
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler writes to stderr when it starts and stops
 

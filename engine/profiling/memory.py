@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from .config import ConfigError, TrainConfig
+from ..config import ConfigError, TrainConfig
+from ..pyramid import ScalePlan, fit_size, plan_scales
 from .forecast import ScaleForecast, forecast_largest, largest_scale
-from .pyramid import ScalePlan, fit_size, plan_scales
 
 REFUSE_BEYOND = 1.1
 """Refused is what would need so many times what there is: forecasts may err by 10 %."""

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from sgif.engine import rehearsal
 from sgif.engine.config import TrainConfig
-from sgif.engine.forecast import ScaleForecast, forecast_largest, forecast_scale, largest_scale
-from sgif.engine.measure import measure_scale
+from sgif.engine.profiling import rehearsal
+from sgif.engine.profiling.forecast import ScaleForecast, forecast_largest, forecast_scale, largest_scale
+from sgif.engine.profiling.measure import measure_scale
 from sgif.engine.pyramid import plan_scales
 from sgif.engine.trainer import set_fusion
 from sgif.kernels import disable_fusion, dispatch, resample_triton

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ..kernels import dispatch, resample_triton
-from ..kernels.fusion import fused_functions
-from ..kernels.resample_tables import AxisTable
-from .config import TrainConfig
-from .generator import Generator
-from .pyramid import ScalePlan
-from .sampling import TrainedScale, frames_at_once, run_scale, stream
-from .step import ScaleData, ScaleTrainer
+from ...kernels import dispatch, resample_triton
+from ...kernels.fusion import fused_functions
+from ...kernels.resample_tables import AxisTable
+from ..config import TrainConfig
+from ..generator import Generator
+from ..pyramid import ScalePlan
+from ..sampling import TrainedScale, frames_at_once, run_scale, stream
+from ..step import ScaleData, ScaleTrainer
 from .step_meter import PhaseCost, StepMeter
 
 ABSENT_GPU_ARCH = "sm_90"

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..kernels.dispatch import op_implementations
+from ...kernels.dispatch import op_implementations
 
 CUDA_BLOCK_BYTES = 512  # CUDA's caching allocator rounds up to it
 

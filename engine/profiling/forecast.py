@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from .config import TrainConfig
-from .pyramid import ScalePlan, plan_scales
+from ..config import TrainConfig
+from ..pyramid import ScalePlan, plan_scales
 from .rehearsal import RECONSTRUCTION, LastingBytes, rehearse
 from .step_meter import PhaseCost
 

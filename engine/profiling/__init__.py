@@ -1,0 +1,1 @@
+"""What training costs in memory, time, launches and bytes: forecast on tensors without memory, and measured."""
