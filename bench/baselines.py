@@ -30,18 +30,18 @@ class PlainStep:
     """Both critics, a dense 3D generator, and one training step of them.
 
     Args:
-        width: channels. frames, size: of a clip, (height, width) in pixels.
-        clips: how many a step trains on.
+        width: channels.
         config: weights of the losses and Adam's settings.
+        fused: Adam in one launch.
     """
 
-    def __init__(self, width: int, frames: int, size: tuple[int, int], config: TrainConfig, clips: int = 1) -> None:
-        self.config, self.shape = config, (clips, 3, frames, *size)
+    def __init__(self, width: int, config: TrainConfig, *, fused: bool = False) -> None:
+        self.config = config
         self.image_critic, self.video_critic = _network(2, width, 1), _network(3, width, 1)
         self.generator = _network(3, width, 3)
         critics = [*self.image_critic.parameters(), *self.video_critic.parameters()]
         self.critics_adam, self.generator_adam = (
-            torch.optim.Adam(parameters, lr=config.lr, betas=(config.beta1, 0.999))
+            torch.optim.Adam(parameters, lr=config.lr, betas=(config.beta1, 0.999), fused=fused)
             for parameters in (critics, self.generator.parameters()))
 
     def __call__(self, real: Tensor, noise: Tensor, z_fixed: Tensor) -> Losses:

@@ -10,23 +10,17 @@ call by call, so that a busy machine slows all of them. Time is that of the thre
 
 from __future__ import annotations
 
-import argparse
 import math
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv3d, interpolate
 
-from ..engine.run_folder import package_version
-from ..engine.storage import write_bytes, write_json
 from ..kernels import (
     PhiloxNoise,
     batch_norm_act,
@@ -42,16 +36,7 @@ from ..kernels import (
     upsample_tanh_residual,
     weight_gradients_disabled,
 )
-from .conditions import (
-    Result,
-    available_cores,
-    commit,
-    cpu_model,
-    fill_between,
-    machine_and_versions,
-    quantiles,
-    read_result,
-)
+from .conditions import Result, machine_and_versions, one_cpu_thread, quantiles, report_command
 
 SCHEMA = 1
 BEGIN, END = "<!-- torch-forms:begin -->", "<!-- torch-forms:end -->"
@@ -249,16 +234,7 @@ def collect(command: str, *, shapes: Sequence[Shape] = SHAPES, dtypes: Sequence[
 
     A row has milliseconds by way: fastest, median, p20 and p80.
     """
-    torch.set_num_threads(1)
-    conditions: Result = {  # now: the sources may change while this runs
-        "schema": SCHEMA,
-        "command": command,
-        "commit": commit(),
-        "device": {"kind": "cpu", "cpu": cpu_model(), "cores": available_cores(), "threads": 1,
-                   "capability": torch.backends.cpu.get_cpu_capability(),
-                   "onednn_bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())},
-        "versions": {"sgif": package_version("sgif"), "torch": torch.__version__, "python": platform.python_version()},
-    }
+    conditions = one_cpu_thread(command, SCHEMA)  # now: the sources may change while this runs
     rows = []
     for dtype in dtypes:
         for shape in shapes:
@@ -300,22 +276,7 @@ def markdown_table(result: Result) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("result", type=Path, nargs="?", help="a result that -o wrote: measure nothing, print its table")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the result here as JSON")
-    parser.add_argument("--document", type=Path, metavar="FILE", help="put the table between this file's markers")
-    words = sys.argv[1:] if argv is None else argv
-    args = parser.parse_args(words)
-    command = shlex.join(["python", "-m", "sgif.bench.torch_forms", *words])
-    result = read_result(args.result, SCHEMA) if args.result else collect(command)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(args.output, result)
-    table = markdown_table(result)
-    if args.document:
-        text = args.document.read_text(encoding="utf-8")
-        write_bytes(args.document, fill_between(text, BEGIN, END, table).encode())
-    print(table)
+    report_command(argv, "torch_forms", __doc__ or "", SCHEMA, collect, markdown_table, (BEGIN, END))
 
 
 if __name__ == "__main__":

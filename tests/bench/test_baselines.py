@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sgif.bench.baselines import PlainStep
+from sgif.bench.step_time import count_ours, count_plain
 from sgif.engine.config import TrainConfig
 from sgif.engine.critics import Critic
 from sgif.engine.layers import ConvNormAct
-from sgif.engine.profiling.rehearsal import RECONSTRUCTION, rehearse
-from sgif.engine.profiling.step_meter import StepMeter
 from sgif.engine.pyramid import ScalePlan
 from sgif.engine.step import ScaleData, ScaleTrainer
 
@@ -39,7 +37,7 @@ def trainer() -> ScaleTrainer:
 
 def test_critics_have_the_losses_and_gradients_of_the_engine(trainer: ScaleTrainer,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = PlainStep(WIDTH, FRAMES, SIZE, trainer.config)
+    plain = PlainStep(WIDTH, trainer.config)
     pairs = [(plain.image_critic, trainer.image_critic), (plain.video_critic, trainer.video_critic)]
     for own, engines in pairs:
         for a, b in zip(own.parameters(), in_order(engines), strict=True):
@@ -59,7 +57,7 @@ def test_critics_have_the_losses_and_gradients_of_the_engine(trainer: ScaleTrain
 
 
 def test_a_step_has_every_loss_and_trains_every_network() -> None:
-    plain = PlainStep(WIDTH, FRAMES, SIZE, TrainConfig(), clips=2)
+    plain = PlainStep(WIDTH, TrainConfig())
     networks = nn.ModuleList((plain.generator, plain.image_critic, plain.video_critic))
     before = [p.detach().clone() for p in networks.parameters()]
     real, noise, z_fixed = (torch.cat((clip(n), clip(n + 1))) for n in range(3))
@@ -69,25 +67,8 @@ def test_a_step_has_every_loss_and_trains_every_network() -> None:
     assert all(not torch.equal(a, b) for a, b in zip(before, networks.parameters(), strict=True))
 
 
-def plain_launches(*, amp: bool) -> int:
-    """Of a plain step on one clip, 25x44. Its optimizers count one launch each, fewer than torch's default takes."""
-    meter = StepMeter(on_gpu=True, launchers=True)
-    with FakeTensorMode(), meter, torch.autocast("cpu", torch.bfloat16, enabled=amp):
-        plain = PlainStep(32, 8, (25, 44), TrainConfig())
-        critics = [*plain.image_critic.parameters(), *plain.video_critic.parameters()]
-        plain.critics_adam = torch.optim.Adam(critics, fused=True)
-        plain.generator_adam = torch.optim.Adam(plain.generator.parameters(), fused=True)
-        clips = [torch.empty(1, 3, 8, 25, 44) for _ in range(3)]
-        plain(*clips)  # the first step makes what optimizers keep
-        meter.phases.clear()
-        plain(*clips)
-    return sum(cost.launches for cost in meter.phases.values())
-
-
 @pytest.mark.parametrize(("amp", "most"), [(False, 0.5), (True, 0.56)])
 def test_a_step_takes_half_the_launches_of_a_plain_one(amp: bool, most: float) -> None:
     pytest.importorskip("triton")
-    plan = ScalePlan(index=0, height=25, width=44, kind="3D", channels=32, frames_per_step=8, iterations=1)
-    rehearsal = rehearse([plan], 0, 8, TrainConfig(amp=amp), torch.device("cuda"), fused=False)
-    launches = sum(cost.launches for phase, cost in rehearsal.phases.items() if phase != RECONSTRUCTION)
-    assert launches <= most * plain_launches(amp=amp)
+    launches = sum(cost["launches"] for cost in count_ours((25, 44), amp).values())
+    assert launches <= most * count_plain((25, 44), amp)["launches"]
