@@ -27,7 +27,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     x = torch.lerp(fake, real, mix).requires_grad_()
     with weight_gradients_disabled():
         score = critic(x)
-        gradient, = torch.autograd.grad(score, x, torch.full_like(score, x.shape[2:].numel()), create_graph=True)
+        with torch.autocast(x.device.type, enabled=False):  # which would round what a backward multiplies
+            gradient, = torch.autograd.grad(score, x, torch.full_like(score, x.shape[2:].numel()), create_graph=True)
     squares = gradient.float().square()
     total = squares.sum(1) if norm == "voxel" else squares.flatten(1).sum(1)
     return ((total + ROOT_EPS).sqrt() - 1).square().mean()

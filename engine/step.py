@@ -215,7 +215,7 @@ class ScaleTrainer:
         for name, (critic, real_x, fake_x, mix) in pairs.items():
             with self.clock(f"D/{name}"):
                 scores = critic(torch.cat((real_x, fake_x)), groups=2)
-                losses[f"D/{name}"] = self._differentiated(f"D/{name}", scores @ self.fake_minus_real[name])
+                losses[f"D/{name}"] = self._differentiated(f"D/{name}", (scores * self.fake_minus_real[name]).sum())
                 del scores
             with self.clock(f"D/{name}_gp"):
                 penalty = gradient_penalty(critic, real_x, fake_x, mix, self.config.gp_norm)
@@ -242,14 +242,16 @@ class ScaleTrainer:
         with self.clock("G/backward"):
             assert fake.grad is not None
             assert reconstruction.grad is not None
-            clips.backward(torch.cat((fake.grad, reconstruction.grad)))
+            with torch.autocast(self.device.type, enabled=False):
+                clips.backward(torch.cat((fake.grad, reconstruction.grad)))
         with self.clock("G/adam"):
             self.optimizers["generator"].step()
         return losses
 
     def _differentiated(self, name: str, loss: Tensor) -> Tensor:
         """Add the gradients of the loss, times its weight, to what there is; give its value."""
-        loss.backward(self.weights[name])
+        with torch.autocast(self.device.type, enabled=False):  # which would round what a backward multiplies
+            loss.backward(self.weights[name])
         return loss.detach()
 
     def _critics_learn(self, enabled: bool) -> None:

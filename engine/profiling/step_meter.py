@@ -27,9 +27,6 @@ CUDA_BLOCK_BYTES = 512  # CUDA's caching allocator rounds up to it
 
 aten = torch.ops.aten
 _CONVOLUTIONS = (aten.convolution.default, aten.convolution_backward.default)
-_COMPILED_WITH_SCRATCH = {"_norm_backward": 2, "_norm_double_backward": 4}
-"""Inductor's code for these keeps one float32 tensor as large as the first one beside its results, where that one's
-elements have at most so many bytes (torch 2.13; in float32 the first of them writes its result over it)."""
 
 
 @dataclass
@@ -117,17 +114,13 @@ class StepMeter(TorchDispatchMode):
         return result
 
     def run_compiled(self, plain: Callable[..., Any], *args: Tensor) -> Any:
-        """A function that torch.compile has made one piece of: of its tensors only results and scratch exist."""
+        """A function that torch.compile has made one piece of: of its tensors only results exist."""
         self.hidden = True
         try:
             result = plain(*args)
         finally:
             self.hidden = False
-        scratch = None
-        if args[0].element_size() <= _COMPILED_WITH_SCRATCH.get(plain.__name__, 0):
-            scratch = torch.empty(args[0].shape)
         self._results_of_one_launch(args, result)
-        del scratch
         return result
 
     def _results_of_one_launch(self, args: tuple[Any, ...], result: Any) -> None:
