@@ -45,7 +45,7 @@ class StepMeter(TorchDispatchMode):
     """Counts while entered, inside a FakeTensorMode.
 
     Args:
-        on_gpu: a GPU is pretended: its allocator rounds up, its convolutions leave channels innermost.
+        on_gpu: a GPU is pretended, whose allocator rounds up.
         launchers: what is inside the project's operators can be run; else only their results count.
     """
 
@@ -94,7 +94,7 @@ class StepMeter(TorchDispatchMode):
             func, args = aten.convolution.default, (x, weight, bias, stride, padding, dilation, False,
                                                     [0] * len(padding), groups)
         result = func(*args, **kwargs)
-        if func in _CONVOLUTIONS and self.on_gpu:
+        if func in _CONVOLUTIONS:
             result = tree_map(_channels_innermost, result)
         if self.hidden:
             return result
@@ -148,7 +148,7 @@ class StepMeter(TorchDispatchMode):
 
 
 def _channels_innermost(x: Tensor | None) -> Tensor | None:
-    """As cuDNN gives results whose inputs are so; fakes on a CPU choose planes for a single clip."""
+    """As oneDNN and cuDNN give results whose inputs are so; fakes choose planes for a single clip."""
     if x is None or x.dim() < 4:
         return x
     return torch.empty_like(x, memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
