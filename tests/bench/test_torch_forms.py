@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sgif.bench import torch_forms
-from sgif.bench.conditions import Result
+from sgif.bench.conditions import Result, read_result
 from sgif.bench.torch_forms import ATEN, ATEN_LAST, COMPILED, OURS
 
 TINY = (2, 4, 3, 6, 8)
@@ -71,7 +71,7 @@ def test_table_has_a_line_per_form_and_marks_where_aten_is_faster():
 
 def test_document_has_the_table_of_the_committed_result():
     document = (COMMITTED.parents[2] / "docs" / "kernels.md").read_text(encoding="utf-8")
-    table = torch_forms.markdown_table(torch_forms.read_result(COMMITTED, torch_forms.SCHEMA))
+    table = torch_forms.markdown_table(read_result(COMMITTED, torch_forms.SCHEMA))
     assert f"{torch_forms.BEGIN}\n{table}\n{torch_forms.END}" in document
 
 
