@@ -98,13 +98,16 @@ def source_hash(launch: Launch) -> str:
 
 @functools.cache
 def _kernels_code(folder: Path) -> str:
-    """Functions under @jit and constants of all modules in `folder`."""
+    """Functions under @jit of all modules in `folder`, and the constants that they name."""
     parts = []
     for path in sorted(folder.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            is_jit = isinstance(node, ast.FunctionDef) and any("jit" in ast.unparse(d) for d in node.decorator_list)
-            if is_jit or isinstance(node, ast.Assign | ast.AnnAssign):
-                parts.append(ast.dump(_Undocumented().visit(node)))
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        kernels = [node for node in body if isinstance(node, ast.FunctionDef)
+                   and any("jit" in ast.unparse(decorator) for decorator in node.decorator_list)]
+        names = {node.id for kernel in kernels for node in ast.walk(kernel) if isinstance(node, ast.Name)}
+        constants = [node for node in body if isinstance(node, ast.Assign | ast.AnnAssign)
+                     and names & {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}]
+        parts += [ast.dump(_Undocumented().visit(node)) for node in (*kernels, *constants)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
