@@ -85,14 +85,20 @@ def ir_hash(launch: Launch) -> str:
     if key not in _ir_texts:
         module, _context = _frontend(launch)
         _ir_texts[key] = module.str_nodebug()
-    return hashlib.sha256(f"{_ir_texts[key]}{launch.options}{target}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{_ir_texts[key]}{_options(launch)}{target}".encode()).hexdigest()[:16]
+
+
+def _options(launch: Launch) -> dict[str, Any]:
+    """How the launch is compiled, without the libraries' paths, which are another machine's."""
+    return {name: value for name, value in vars(launch.options).items() if name != "extern_libs"}
 
 
 def source_hash(launch: Launch) -> str:
     """Of what the IR is made of: the code of all kernels in a folder, without comments and docstrings, and the launch.
     It costs nothing and changes with any kernel; where it stands, so does the IR."""
     code = _kernels_code(Path(launch.kernel.fn.__code__.co_filename).parent)
-    described = (launch.name, launch.signature, launch.constexprs, launch.attrs, launch.options, target_of(launch.arch))
+    described = (launch.name, launch.signature, launch.constexprs, launch.attrs, _options(launch),
+                 target_of(launch.arch))
     return hashlib.sha256(f"{code}{described}".encode()).hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..kernels.launch_cases import LaunchCase
-from .ahead_of_time import compile_launch, occupancy, resources
+from .ahead_of_time import compile_launch, ir_hash, occupancy, resources, source_hash
 from .compiled_on_cpu import why_not
 from .kernel_table import Table, committed, faults, measure, measure_traffic, worse, write
 from .launches import ARCHES, captured_launches
@@ -122,6 +122,17 @@ def test_known_row_is_kept_while_the_ir_stands_and_only_then() -> None:
     assert measure(CASE, BF16, "sm_90", edited) == marked  # the IR stands
     other = dataclasses.replace(CASE, calculation=lambda x: running_sum(x, block=32))
     assert all(row["registers"] > 0 for row in measure(other, BF16, "sm_90", marked).values())
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_hashes_are_the_same_wherever_triton_is_installed(arch: str) -> None:
+    with captured_launches(arch) as launches:
+        running_sum(torch.empty(8, 100, 64, dtype=BF16))
+    elsewhere = dataclasses.replace(launches[0], options=dataclasses.replace(
+        launches[0].options, extern_libs={"libdevice": "/elsewhere/libdevice.10.bc"}))
+    assert elsewhere.options != launches[0].options
+    assert source_hash(elsewhere) == source_hash(launches[0])
+    assert ir_hash(elsewhere) == ir_hash(launches[0])
 
 
 @pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
