@@ -40,8 +40,8 @@ class TrainConfig:
     checkpointing: bool = setting(False, "recompute activations in backward: less memory, more time", group="run")
     fuse: bool = setting(True, "fuse norms with torch.compile where a compiler is present", group="run")
     graphs: bool = setting(True, "run a training step as one CUDA graph on a GPU", group="run")
-    memory_check: bool = setting(True, "refuse at once what the device's memory cannot hold, by a forecast",
-                                 group="run")
+    memory_check: bool = setting(True, "by a forecast, put checkpointing on where memory needs it, and refuse at once "
+                                 "what cannot fit", group="run")
 
     max_size_px: int = setting(256, "longest side of the finest scale", group="pyramid", metavar="PX")
     min_size_px: int = setting(25, "shortest side of the coarsest scale", group="pyramid", metavar="PX")

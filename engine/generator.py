@@ -71,7 +71,8 @@ class Generator(nn.Module):
         first, *convs = (block.conv for block in blocks)
         y, mean, var = first.with_statistics(x)
         for block, conv in zip(blocks, (*convs, self.tail), strict=True):
-            block.follow(mean, var)
+            if block.track:
+                block.follow(mean, var)
             bias = self.tail_bias if conv is self.tail else None
             y, mean, var = conv.of_normalised(y, mean, var, block.gamma, block.beta, bias)
         return y

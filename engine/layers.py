@@ -112,10 +112,9 @@ class ConvNormAct(nn.Module):
 
     @torch.no_grad()
     def follow(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics towards those of a batch [C], unless inside `untracked`."""
-        if self.track:
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var, self.momentum)
+        """Move the running statistics towards those of a batch [C]; for who has seen that `track` is on."""
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var, self.momentum)
 
     def _normalise(self, x: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         return batch_norm_act(self.conv(x), self.gamma, self.beta, groups=groups)

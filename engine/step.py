@@ -62,7 +62,8 @@ class ScaleTrainer:
     def __init__(self, plan: ScalePlan, config: TrainConfig, coarser: list[TrainedScale], data: ScaleData,
                  device: torch.device) -> None:
         self.plan, self.config, self.coarser, self.data, self.device = plan, config, coarser, data, device
-        self.colors = [statistic.to(device) for statistic in frame_color_statistics(data.real)]  # of the whole clip
+        by_frame = zip(*(frame_color_statistics(frame) for frame in data.real.split(1, 2)), strict=True)
+        self.colors = [torch.cat(statistic, 1).to(device) for statistic in by_frame]  # of the whole clip
         self.clock = PhaseClock(device)
         self.amplitudes = torch.tensor([data.noise_amp, 0.0], device=device)  # z_opt is zero above scale 0
         weights = {"D/image": 1.0, "D/image_gp": config.gp_weight, "D/video": 1.0, "D/video_gp": config.gp_weight,

@@ -92,6 +92,11 @@ def test_no_file_names_a_path_outside_the_project() -> None:
     assert [str(path) for path in files() if any(text in path.read_bytes() for text in PRIVATE_PATHS)] == []
 
 
+def test_no_package_of_others_lies_in_the_tree() -> None:
+    """What a stray `pip download` leaves, and `git add` takes along."""
+    assert [str(path) for path in files() if path.name.endswith((".whl", ".tar.gz", ".zip", ".egg"))] == []
+
+
 @pytest.mark.parametrize(
     ("path", "source"),
     [

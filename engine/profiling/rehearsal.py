@@ -68,7 +68,7 @@ def rehearse(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: Tr
     with _pretended(device, meter, fused), FakeTensorMode(), meter:
         data = scale_data(plans, scale, num_frames, torch.empty)
         clips = meter.live_bytes
-        if on_gpu:  # there the clips stay on the host, and a step has its window as a copy
+        if on_gpu:  # there the clips stay on the host, and a CUDA graph has a window of its own beside each draw's
             meter.live_bytes = 0
             window = torch.empty(1, 3, plans[scale].frames_per_step, *plans[scale].size)
         before = meter.live_bytes

@@ -69,39 +69,29 @@ def test_penalty_gradient_in_bfloat16_strays_no_further_than_rounding_does(
     assert distance(low, rounded) <= 1e-3
 
 
-class Stored(torch.autograd.Function):
-    """Rounded to bfloat16, and so is its gradient."""
+class Rounded(torch.autograd.Function):
+    """To bfloat16, and so is its gradient where `both` says so: what is stored, but not weights."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, both: bool) -> Tensor:
+        ctx.both = both
         return x.bfloat16().float()
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        return Stored.apply(g)  # type: ignore[no-any-return,no-untyped-call]
-
-
-class Weight(torch.autograd.Function):
-    """Rounded to bfloat16 where it is used; its gradient stays."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.bfloat16().float()
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        return g
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return Rounded.apply(g, True) if ctx.both else g, None  # type: ignore[no-untyped-call]
 
 
 def plain_scores(critic: Critic, x: Tensor, rounded: bool) -> Tensor:
     """Mean scores [N] by torch's own functions in float32, whose results are stored in bfloat16 if `rounded`."""
-    stored: Callable[[Tensor], Tensor] = Stored.apply if rounded else lambda t: t  # type: ignore[assignment]
-    used: Callable[[Tensor], Tensor] = Weight.apply if rounded else lambda t: t  # type: ignore[assignment]
+    def stored(t: Tensor, both: bool = True) -> Tensor:
+        return Rounded.apply(t, both) if rounded else t  # type: ignore[no-any-return,no-untyped-call]
+
     convolve = torch.conv2d if x.dim() == 4 else torch.conv3d
     x = stored(x)
     for block in critic.blocks:
         assert isinstance(block, ConvNormAct)
-        x = stored(convolve(x, used(block.conv.weight), padding=1))
+        x = stored(convolve(x, stored(block.conv.weight, False), padding=1))
         x = stored(leaky_relu(batch_norm(x, None, None, block.gamma, block.beta, training=True), 0.2))
     return convolve(x, critic.tail.weight, padding=1).flatten(1).mean(1)
 
