@@ -13,7 +13,8 @@ readme = Path(__file__).parent / "README.md"
 
 packages = [f"sgif.{name}" for top in FOLDERS for name in (top, *(f"{top}.{sub}" for sub in find_packages(top)))]
 triton = ["triton>=3.5; platform_system == 'Linux'"]  # CUDA builds of torch bring it, CPU builds do not
-test = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "setuptools>=77", *triton]
+bench = ["pytest>=8", "pytest-benchmark>=5", "matplotlib>=3.9", "nvidia-ml-py>=12"]
+test = [*bench, "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "setuptools>=77", *triton]
 
 setup(
     name="sgif",
@@ -41,6 +42,7 @@ setup(
     install_requires=["torch>=2.9", "numpy", "pillow>=11", "av>=14", "safetensors>=0.4", "rich>=13"],
     extras_require={
         "triton": triton,
+        "bench": bench,
         "test": test,
         "dev": [*test, "ruff>=0.14", "mypy>=1.18", "pre-commit>=4"],
     },

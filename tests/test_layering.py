@@ -15,6 +15,9 @@ LAYERS = ("kernels", "engine", "bench", "cli")  # each may import itself and wha
 # By import name, what setup.py declares: a library beyond these fails for whoever installs sgif.
 KERNEL_LIBRARIES = {"torch", "triton"}
 LIBRARIES = KERNEL_LIBRARIES | {"numpy", "PIL", "av", "safetensors", "rich"}
+BENCH_LIBRARIES = LIBRARIES | {"matplotlib", "pynvml"}  # the extra sgif[bench]
+
+PYTEST_BENCHES = "bench/bench_*.py"  # collected by path, as tests are, and like them users of `sgif.*`
 
 # Each of them runs code that a file or a string brought along. Checkpoints are safetensors and JSON.
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -49,7 +52,7 @@ def imported(path: PurePosixPath, tree: ast.AST) -> Iterator[tuple[int, str]]:
 def import_violations(path: PurePosixPath, source: str) -> list[str]:
     layer = path.parts[0]
     below = LAYERS[: LAYERS.index(layer) + 1]
-    libraries = KERNEL_LIBRARIES if layer == "kernels" else LIBRARIES
+    libraries = {"kernels": KERNEL_LIBRARIES, "bench": BENCH_LIBRARIES}.get(layer, LIBRARIES)
     found = []
     for line, name in imported(path, ast.parse(source)):
         where = f"{path}:{line}: "
@@ -74,7 +77,7 @@ def unsafe_code(path: PurePosixPath, source: str) -> list[str]:
 
 def sources(*folders: str) -> list[PurePosixPath]:
     found = sorted(PurePosixPath(path.relative_to(ROOT)) for path in files() if path.suffix == ".py")
-    return [path for path in found if not folders or path.parts[0] in folders]
+    return [path for path in found if not folders or (path.parts[0] in folders and not path.match(PYTEST_BENCHES))]
 
 
 @pytest.mark.parametrize("layer", LAYERS)
