@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..kernels import (
     PadMode,
+    as_cast,
     batch_norm_act,
     convolution,
     norm_act_separable_conv3d,
@@ -52,6 +53,7 @@ class Conv(nn.Module):
             taps = (3, 3) if kind == "2d" else (3, 3, 3)
             self.weight = _filters(out_channels, in_channels, *taps, fan_in=in_channels * 3 ** len(taps),
                                    gain=gain)
+            self.cast_weight: Tensor | None = None  # inside `weights_cast`
 
     def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         def scaled(weight: Tensor) -> Tensor:
@@ -63,7 +65,8 @@ class Conv(nn.Module):
         if self.kind == "r2plus1d":
             x = convolution(x, self.spatial, pad_space=self.pad_space)
             return convolution(x, scaled(self.temporal), bias, pad_time=self.pad_time)
-        return convolution(x, scaled(self.weight), bias, pad_space=self.pad_space, pad_time=self.pad_time)
+        weight = self.weight if self.cast_weight is None else as_cast(self.weight, self.cast_weight)
+        return convolution(x, scaled(weight), bias, pad_space=self.pad_space, pad_time=self.pad_time)
 
     def with_statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The depthwise form's result, its mean and its biased variance [O]."""
@@ -118,6 +121,27 @@ class ConvNormAct(nn.Module):
 
     def _normalise(self, x: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
         return batch_norm_act(self.conv(x), self.gamma, self.beta, groups=groups)
+
+
+@contextmanager
+def weights_cast(modules: Iterable[nn.Module], device_type: str) -> Iterator[None]:
+    """Inside, under autocast, the blocks' dense convolutions below `modules` read copies of their weights, made here by
+    one launch, instead of casting them at every use. The weights must stay as they are meanwhile."""
+    blocks = [block for module in modules for block in module.modules() if isinstance(block, ConvNormAct)]
+    convs = [block.conv for block in blocks if block.conv.kind in ("2d", "dense")]
+    if not torch.is_autocast_enabled(device_type):
+        convs = []
+    if convs:
+        copies = [torch.empty_like(conv.weight, dtype=torch.get_autocast_dtype(device_type)) for conv in convs]
+        with torch.no_grad():
+            torch._foreach_copy_(copies, [conv.weight for conv in convs])
+        for conv, copy in zip(convs, copies, strict=True):
+            conv.cast_weight = copy
+    try:
+        yield
+    finally:
+        for conv in convs:
+            conv.cast_weight = None
 
 
 @contextmanager

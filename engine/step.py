@@ -13,7 +13,7 @@ from .config import TrainConfig
 from .critics import Critic, as_frames
 from .device import frames_on
 from .generator import Generator, generate_scale
-from .layers import set_checkpointing, untracked
+from .layers import set_checkpointing, untracked, weights_cast
 from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
 from .noise import noise_seed, scale_noise
 from .phases import PhaseClock
@@ -213,15 +213,16 @@ class ScaleTrainer:
         real, fake = channels_last(draw.real), channels_last(fake)  # once for both: frames are then a view
         pairs = {"image": (self.image_critic, as_frames(real), as_frames(fake), draw.image_mix),
                  "video": (self.video_critic, real, fake, draw.video_mix)}
-        for name, (critic, real_x, fake_x, mix) in pairs.items():
-            with self.clock(f"D/{name}"):
-                scores = critic(torch.cat((real_x, fake_x)), groups=2)
-                losses[f"D/{name}"] = self._differentiated(f"D/{name}", (scores * self.fake_minus_real[name]).sum())
-                del scores
-            with self.clock(f"D/{name}_gp"):
-                penalty = gradient_penalty(critic, real_x, fake_x, mix, self.config.gp_norm)
-                losses[f"D/{name}_gp"] = self._differentiated(f"D/{name}_gp", penalty)
-                del penalty
+        with weights_cast((self.image_critic, self.video_critic), self.device.type):
+            for name, (critic, real_x, fake_x, mix) in pairs.items():
+                with self.clock(f"D/{name}"):
+                    scores = critic(torch.cat((real_x, fake_x)), groups=2)
+                    losses[f"D/{name}"] = self._differentiated(f"D/{name}", (scores * self.fake_minus_real[name]).sum())
+                    del scores
+                with self.clock(f"D/{name}_gp"):
+                    penalty = gradient_penalty(critic, real_x, fake_x, mix, self.config.gp_norm)
+                    losses[f"D/{name}_gp"] = self._differentiated(f"D/{name}_gp", penalty)
+                    del penalty
         with self.clock("D/adam"):
             self.optimizers["critics"].step()
         return losses
@@ -232,7 +233,8 @@ class ScaleTrainer:
         self._critics_learn(False)
         self.optimizers["generator"].zero_grad(set_to_none=True)
         fake, reconstruction = (part.detach().requires_grad_() for part in clips.split(1))
-        with self.clock("G/losses"):
+        critics = self.image_critic, self.video_critic
+        with self.clock("G/losses"), weights_cast(critics, self.device.type):
             losses: Losses = {}
             for name, loss in (
                     ("G/image", lambda: -self.image_critic(as_frames(fake)).mean()),

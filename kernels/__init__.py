@@ -2,7 +2,7 @@
 
 from .batch_norm_act import batch_norm_act, batch_norm_act_reference
 from .color_statistics import frame_color_statistics
-from .convolution import PadMode, channels_last, convolution, pad_clip, weight_gradients_disabled
+from .convolution import PadMode, as_cast, channels_last, convolution, pad_clip, weight_gradients_disabled
 from .convolution_mean import convolution_mean, convolution_mean_reference, tap_combinations
 from .depthwise_pair import depthwise_pair3d, depthwise_pair3d_reference
 from .fusion import disable_fusion, enable_fusion
@@ -19,6 +19,7 @@ from .separable_conv3d import (
 __all__ = [
     "PadMode",
     "PhiloxNoise",
+    "as_cast",
     "batch_norm_act",
     "batch_norm_act_reference",
     "channels_last",

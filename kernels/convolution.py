@@ -57,6 +57,22 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+class CastFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weight, copy):
+        ctx.dtype = weight.dtype
+        return copy
+
+    @staticmethod
+    def backward(ctx, dcopy):
+        return dcopy.to(ctx.dtype), None
+
+
+def as_cast(weight: Tensor, copy: Tensor) -> Tensor:
+    """`copy`, which holds `weight` in another dtype, as a function of `weight`: what casting it again would give."""
+    return CastFunction.apply(weight, copy)
+
+
 def pad_clip(x: Tensor, space: PadMode, time: PadMode) -> Tensor:
     """`x` [N, C, (T,) H, W] with one more pixel on each side of its frames and, for 5-D, one more frame at both ends;
     "none" leaves an axis as it is."""

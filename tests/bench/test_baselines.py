@@ -67,8 +67,8 @@ def test_a_step_has_every_loss_and_trains_every_network() -> None:
     assert all(not torch.equal(a, b) for a, b in zip(before, networks.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(("amp", "most"), [(False, 0.5), (True, 0.52)])
-def test_a_step_takes_half_the_launches_of_a_plain_one(amp: bool, most: float) -> None:
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_step_takes_half_the_launches_of_a_plain_one(amp: bool) -> None:
     pytest.importorskip("triton")
     launches = sum(cost["launches"] for cost in count_ours((25, 44), amp).values())
-    assert launches <= most * count_plain((25, 44), amp)["launches"]
+    assert launches <= count_plain((25, 44), amp)["launches"] / 2

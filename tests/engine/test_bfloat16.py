@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import batch_norm, cosine_similarity, leaky_relu
 
 from sgif.engine.critics import Critic, as_frames
-from sgif.engine.layers import ConvNormAct
+from sgif.engine.layers import ConvNormAct, weights_cast
 from sgif.engine.losses import gradient_penalty
 from sgif.kernels import channels_last
 
@@ -67,6 +67,24 @@ def test_penalty_gradient_in_bfloat16_strays_no_further_than_rounding_does(
     rounded = parameter_gradients(critic, real, fake, mix, torch.bfloat16)
     assert distance(low, full) <= 2 * distance(rounded, full)
     assert distance(low, rounded) <= 1e-3
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_weights_cast_once_give_the_bits_of_weights_cast_at_every_use(dims: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        critic = Critic(dims=dims, width=8)
+    x = torch.rand(2, 3, *[5] * dims, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mix = torch.full((2, *[1] * (x.dim() - 1)), 0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = losses(critic, x, x.flip(-1), mix, list(critic.parameters()))
+        with weights_cast([critic], "cpu"):
+            found = losses(critic, x, x.flip(-1), mix, list(critic.parameters()))
+            read = [block.conv.cast_weight for block in critic.blocks if isinstance(block, ConvNormAct)]
+    assert [copy is not None and copy.dtype for copy in read] == [torch.bfloat16] * 4
+    for name, gradients in expected.items():
+        assert all(torch.equal(a, b) for a, b in zip(gradients, found[name], strict=True)), name
+    assert all(block.conv.cast_weight is None for block in critic.blocks if isinstance(block, ConvNormAct))
 
 
 class Rounded(torch.autograd.Function):
