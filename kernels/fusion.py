@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
@@ -31,20 +33,26 @@ class FusedFunction(Generic[P, R]):
     """A plain function and, once enabled, its compiled form. Call it inside an op, below autograd, with
     detached tensors."""
 
-    def __init__(self, plain: Callable[P, R]) -> None:
-        self.plain = plain
+    def __init__(self, plain: Callable[P, R], lazy: bool) -> None:
+        self.plain, self.lazy = plain, lazy
         self.active = plain
         self.__doc__ = plain.__doc__
+
+    @property
+    def enabled(self) -> bool:
+        """Whether a call runs compiled code."""
+        return self.active is not self.plain
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.active(*args, **kwargs)
 
 
-def fused(examples: Callable[[torch.device, torch.dtype], Iterable[tuple[Any, ...]]]
+def fused(examples: Callable[[torch.device, torch.dtype], Iterable[tuple[Any, ...]]], *, lazy: bool = False
           ) -> Callable[[Callable[P, R]], FusedFunction[P, R]]:
-    """Make a plain function fusable. `examples(device, dtype)` gives the arguments to compile it for."""
+    """Make a plain function fusable. `examples(device, dtype)` gives the arguments to compile it for; a `lazy` one is
+    compiled for them when it is first called, since not every model calls it."""
     def register(plain: Callable[P, R]) -> FusedFunction[P, R]:
-        function = FusedFunction(plain)
+        function = FusedFunction(plain, lazy)
         _registry.append((function, examples))
         return function
     return register
@@ -60,16 +68,36 @@ def enable_fusion(device: torch.device, dtype: torch.dtype) -> str | None:
         return missing
     try:
         for function, examples in _registry:
-            compiled = torch.compile(function.plain, dynamic=True, options=_OPTIONS)
-            # As inside an op: compiled code is guarded by the dispatch keys too, and elsewhere they include autograd's.
-            with torch.no_grad(), below_autograd():
-                for arguments in examples(device, dtype):
-                    compiled(*arguments)
-            function.active = _outside_autocast(compiled, device.type)
+            arguments = partial(examples, device, dtype)
+            function.active = (_compiled_when_called(function, arguments, device) if function.lazy
+                               else _compiled(function, arguments, device))
     except Exception as error:  # whatever the compiler stack raises, the plain functions still work
         disable_fusion()
         return f"torch.compile failed ({type(error).__name__})"
     return None
+
+
+def _compiled(function: FusedFunction[..., Any], examples: Callable[[], Iterable[tuple[Any, ...]]],
+              device: torch.device) -> Callable[..., Any]:
+    compiled = torch.compile(function.plain, dynamic=True, options=_OPTIONS)
+    # As inside an op: compiled code is guarded by the dispatch keys too, and elsewhere they include autograd's.
+    with torch.no_grad(), below_autograd():
+        for arguments in examples():
+            compiled(*arguments)
+    return _outside_autocast(compiled, device.type)
+
+
+def _compiled_when_called(function: FusedFunction[..., Any], examples: Callable[[], Iterable[tuple[Any, ...]]],
+                          device: torch.device) -> Callable[..., Any]:
+    def first_call(*args: Any) -> Any:
+        try:
+            function.active = _compiled(function, examples, device)
+        except Exception as error:  # as in `enable_fusion`
+            function.active = function.plain
+            warnings.warn(f"torch.compile failed ({type(error).__name__}): {function.plain.__name__} runs as it was "
+                          "before", stacklevel=1)
+        return function.active(*args)
+    return first_call
 
 
 def _outside_autocast(compiled: Callable[..., Any], device_type: str) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ without the pointwise one channels never mix and nothing is learned.
 
 The torch form multiplies the three small filters out to one dense 3x3x3 filter, exactly the same linear map, and
 convolves once: dense convolutions are what CPUs and cuDNN are fast at, and it avoids ATen's depthwise weight
-gradient.
+gradient. Where a CPU's compiler has been enabled (`fusion.py`) it is `depthwise_taps.py` and a matrix product.
 
 The Triton form is one kernel: the walk of `depthwise_pair.py`, whose tile of v goes into a matrix product with the
 pointwise filter instead of into memory. Backward: dv = pointwise^T dy by one matrix product; dx, and the gradients of
@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv3d
+from torch.nn.functional import conv3d, linear
 
 from .batch_norm_act import batch_norm_act, batch_norm_act_bwd
 from .convolution import PadMode, compute_dtype, convolution, pad_clip, weight_gradients_wanted
@@ -64,6 +64,7 @@ from .depthwise_pair import (
     warp_size,
     with_channels_innermost,
 )
+from .depthwise_taps import depthwise_taps, taps_pay
 from .dispatch import Impl, arch_of, below_autograd, jit, register_op, resolve_impl, tl, triton
 from .partial_statistics import combine_statistics
 
@@ -560,6 +561,10 @@ def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Te
     if _takes_triton(impl, x, pointwise, "separable_conv3d"):
         check_reflection(x, pad_space, pad_time, "separable_conv3d")
         return separable_conv_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
+    if taps_pay(x):
+        with torch.autocast(x.device.type, enabled=False):
+            v = depthwise_taps(pad_clip(x, pad_space, pad_time), spatial, temporal).movedim(1, -1)
+            return linear(v, pointwise.to(x.dtype), bias if bias is None else bias.to(x.dtype)).movedim(-1, 1)
     with torch.autocast(x.device.type, enabled=False):
         weight = torch.einsum("oc,ck,cij->ockij", pointwise, temporal, spatial)
     return convolution(x, weight, bias, pad_space=pad_space, pad_time=pad_time)
