@@ -55,10 +55,8 @@ def _examples(device: torch.device, dtype: torch.dtype, *, taps: bool) -> Iterat
 @fused(partial(_examples, taps=True), lazy=True)
 def _correlate(x: Tensor, taps: Tensor, v: Tensor) -> None:
     """Fill v [T, H, W, C]. Sums in float32, in the order of the taps."""
-    total: Tensor | float = 0.0
-    for part, tap in zip(_shifted(x), taps.unbind(), strict=True):
-        total = total + part.to(taps.dtype) * tap
-    v.copy_(total)
+    first, *others = (part.to(taps.dtype) * tap for part, tap in zip(_shifted(x), taps.unbind(), strict=True))
+    v.copy_(sum(others, first))
 
 
 @fused(partial(_examples, taps=False), lazy=True)
