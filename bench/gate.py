@@ -4,21 +4,21 @@ The plain form runs in float64 on the same rounded inputs, which is taken as exa
 may be off by twice the error of the latter and a band: one step of its result's dtype at the largest value, and what
 adding up one by one in float32 may cost, since the order of a sum is free: one step at the largest sum of magnitudes,
 or, once for each order of derivative behind the result, at the largest value times the root of the number of terms (a
-random walk). ATen's batch norm with channels innermost needs that. In 16 bits the plain form's
-off. In 16 bits the plain form's error counts only as far as float32's, scaled by the ratio of the steps, explains it: a
-library that computes nonsense does not set the tolerance.
+random walk; ATen's batch norm with channels innermost adds up like that). In 16 bits the plain form's error counts only
+as far as float32's, scaled by the ratio of the steps, explains it: a library that computes nonsense sets no tolerance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .cases import Shape
-from .op_passes import Directions, Function, Inputs, Pass
+from .op_passes import Directions, Function, Inputs, Pass, Run
 from .operators import Problem
 
 GATE_ELEMENTS = 5 << 18
@@ -90,7 +90,7 @@ def tolerance(problem: Problem, plain: Function, inputs: Inputs, step: Pass, dty
     def results(wide: torch.dtype | None, directions: Directions) -> tuple[Tensor, ...]:
         given = {name: (x.abs() if directions.magnitudes else x).contiguous() for name, x in inputs.items()}
         given = {name: x.to(wide) if wide else x for name, x in given.items()}
-        return run_once(plain, given, problem.constants, step, directions)
+        return results_of(step.prepare(plain, given, problem.constants, directions).run)
 
     directions = Directions(dtype)
     exact = tuple(result.double() for result in results(torch.float64, directions))
@@ -112,12 +112,11 @@ def tolerance(problem: Problem, plain: Function, inputs: Inputs, step: Pass, dty
     return Tolerance(exact=exact, own=own, rounding=rounding, sizes=sizes, terms=terms, order=step.order)
 
 
-def run_once(function: Function, inputs: Inputs, constants: frozenset[str], step: Pass,
-             directions: Directions) -> tuple[Tensor, ...]:
+def results_of(run: Run) -> tuple[Tensor, ...]:
     """The results of a pass, with torch's random numbers from the same seed for all who draw any."""
     torch.manual_seed(0)
-    results = step.prepare(function, inputs, constants, directions).run()
-    return tuple(result.detach() for result in ((results,) if isinstance(results, Tensor) else results))  # type: ignore[attr-defined]
+    results: Any = run()
+    return tuple(result.detach() for result in ((results,) if isinstance(results, Tensor) else results))
 
 
 def _largest(x: Tensor) -> float:

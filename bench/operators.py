@@ -31,7 +31,19 @@ from ..kernels import (
 from ..kernels.dispatch import Impl
 from ..kernels.philox import philox_normal
 from .cases import Shape
-from .op_passes import FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENTS, Function, Inputs, Pass, backward, second_backward
+from .op_passes import (
+    FORWARD,
+    INPUT_GRADIENT,
+    WEIGHT_GRADIENTS,
+    Directions,
+    Function,
+    Inputs,
+    Pass,
+    Prepared,
+    Run,
+    backward,
+    second_backward,
+)
 from .result import OURS
 
 OURS_COMPILED = f"{OURS} compiled"
@@ -75,6 +87,14 @@ class Way:
     """The same in plain torch, for any dtype: what the result is held to."""
     inputs: Inputs
     note: str = ""
+    wrapped: Callable[[Run], Run] = lambda run: run
+    """What a call happens in."""
+
+    def prepare(self, step: Pass, constants: frozenset[str], dtype: torch.dtype, *, copy: bool = False) -> Prepared:
+        """A pass of it, ready to run; `copy`: on inputs of its own."""
+        inputs = {name: x.clone() for name, x in self.inputs.items()} if copy else self.inputs
+        run, call_bytes = step.prepare(self.function, inputs, constants, Directions(dtype))
+        return Prepared(self.wrapped(run), call_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,8 +277,8 @@ def _tanh_residual(shape: Shape, draw: Draw, impl: Impl) -> Problem:
 
 
 def _color_statistics(shape: Shape, draw: Draw, impl: Impl) -> Problem:
-    return Problem(inputs={"x": _clip(shape, draw)}, plain=color_statistics_by_cov, layouts=False,
-                   compilable=color_statistics_of_all_frames, positions=_positions(shape), terms=shape[3] * shape[4],
+    return Problem(inputs={"x": _clip(shape, draw)}, plain=color_statistics_plain, layouts=False,
+                   compilable=color_statistics_plain, positions=_positions(shape), terms=shape[3] * shape[4],
                    ours=lambda x: _flat(*frame_color_statistics(x, impl=impl)))
 
 
@@ -277,16 +297,8 @@ def enlarged(x: Tensor, size: Sequence[int]) -> Tensor:
     return interpolate(x, size=(x.shape[2], *size), mode="trilinear", align_corners=False)
 
 
-def color_statistics_by_cov(x: Tensor) -> Tensor:
-    """What one writes first: a loop over frames."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    frames = [frame.flatten(1) for clip in wide for frame in clip.unbind(1)]
-    mean = torch.stack([frame.mean(1) for frame in frames])
-    return _flat(mean, torch.stack([torch.cov(frame, correction=0) for frame in frames]))
-
-
-def color_statistics_of_all_frames(x: Tensor) -> Tensor:
-    """What a compiler is given: no loop."""
+def color_statistics_plain(x: Tensor) -> Tensor:
+    """Of all frames at once; torch.cov takes one, and reads back whether it has weights."""
     pixels = x.movedim(1, 2).flatten(3).to(torch.promote_types(x.dtype, torch.float32))
     mean = pixels.mean(3, keepdim=True)
     around = pixels - mean
