@@ -9,13 +9,13 @@ the clock's; a GPU is waited for.
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
 from sgif.bench.cases import CASES
 from sgif.bench.op_bench import OpBench, OpCase, op_cases
-from sgif.bench.operators import COMPILED, OURS_COMPILED
 from sgif.bench.result import case_text
 
 DEVICE = torch.device(os.environ.get("SGIF_BENCH_DEVICE", "cpu"))
@@ -27,7 +27,7 @@ PARAMETERS = [
     pytest.param(case, way, id=f"{case_text(case.to_json())}, {way}")
     for case in op_cases(CASE_SET, (torch.float32, torch.bfloat16))
     if case.operator.timed_on_cpu or DEVICE.type == "cuda"
-    for way in (*case.way_names(), OURS_COMPILED, COMPILED)
+    for way in case.way_names(compilers=True)
 ]
 
 
@@ -39,11 +39,11 @@ def bench() -> Iterator[OpBench]:
 
 
 @pytest.mark.parametrize(("case", "way"), PARAMETERS)
-def test_op(benchmark, bench: OpBench, case: OpCase, way: str) -> None:
+def test_op(benchmark: Any, bench: OpBench, case: OpCase, way: str) -> None:
     problem = case.problem(DEVICE)
     ways = bench.ways(case, problem)
     if way not in ways:
-        pytest.skip("the operator has no such way here")
+        pytest.skip("needs a compiler" if DEVICE.type == "cpu" else "a CPU's")
     verdict = bench.verdicts(case, [way])[way]
     assert not isinstance(verdict, str), verdict
     assert verdict.passed, f"off by {verdict.error:.2g} where {verdict.allowed:.2g} is allowed"

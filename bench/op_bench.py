@@ -41,10 +41,16 @@ class OpCase:
         impl: Impl = "triton" if device.type == "cuda" else "torch"
         return self.operator.problem(shape or self.shape, Draw(device, self.dtype), impl)
 
-    def way_names(self) -> list[str]:
-        """All ways but compilers'."""
+    def way_names(self, *, compilers: bool = False) -> list[str]:
+        """All ways; `compilers`: with those that need one."""
         tiny = (1, 1, 2, 8, 8)
-        return list(self.problem(torch.device("cpu"), tiny).ways())
+        problem = self.problem(torch.device("cpu"), tiny)
+        names = list(problem.ways())
+        return names + [name for name in (OURS_COMPILED, COMPILED) if compilers and self.has_way(problem, name)]
+
+    def has_way(self, problem: Problem, compiler: str) -> bool:
+        """Whether OURS_COMPILED or COMPILED is a way; torch.compile has no double backward."""
+        return problem.fusable if compiler == OURS_COMPILED else bool(problem.compilable and self.step.order < 3)
 
     def call_on_fakes(self, way: str) -> Run:
         """A call of a way for `counters.count`: Triton's, where ours has it."""
@@ -103,11 +109,11 @@ class OpBench:
         found = problem.ways()
         ours = found.pop(OURS)
         ways = {OURS: ours}
-        fused = self._fused_forms(case.dtype) if problem.fusable else None
+        fused = self._fused_forms(case.dtype) if case.has_way(problem, OURS_COMPILED) else None
         if fused:
             ways[OURS_COMPILED] = replace(ours, name=OURS_COMPILED, wrapped=lambda run: _with_forms(run, fused))
         ways |= found
-        if problem.compilable and self.compiled and case.step.order < 3:  # torch.compile has no double backward
+        if problem.compilable and self.compiled and case.has_way(problem, COMPILED):
             ways[COMPILED] = replace(found[ATEN], name=COMPILED, function=_compiled(problem.compilable))
         return {name: replace(way, note=self._note(way)) for name, way in ways.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -54,7 +55,7 @@ def counted(case: OpCase) -> dict[str, Row]:
     """Rows of all ways but compilers', with what they launch, move and compute, and what that takes at least."""
     rows = {}
     for way in case.way_names():
-        counters = count(lambda way=way: case.call_on_fakes(way))  # type: ignore[misc]
+        counters = count(partial(case.call_on_fakes, way))
         rows[way] = Row(case=case.to_json(), way=way, counters=counters,
                         values=prediction_values(counters, case.dtype))
     return rows
@@ -75,7 +76,10 @@ def measured(case: OpCase, bench: OpBench, rows: Mapping[str, Row], seconds: flo
             row = _judged(row, verdict, case)
             if verdict.passed:
                 try:
-                    calls[name] = bench.call(case, problem, way)
+                    call = bench.call(case, problem, way)
+                    if bench.device.type == "cuda":
+                        call()  # it may have no room for what it makes
+                    calls[name] = call
                 except torch.OutOfMemoryError:
                     row = _noted(row, "out of memory")
         found[name] = row
