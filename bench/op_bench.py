@@ -159,8 +159,8 @@ class OpBench:
         if way.name in (ATEN, ATEN_LAST):
             if self.device.type == "cuda":
                 notes.append("cuDNN tries its algorithms, TF32 is off")
-            elif _slow_conv3d(way):
-                notes.append("ATen picks slow_conv3d")
+            elif slow := _slow_filters(way):
+                notes.append(f"ATen picks slow_conv3d for {', '.join(slow)}")
         return "; ".join(notes)
 
 
@@ -181,31 +181,30 @@ def _with_forms(run: Run, forms: dict[Any, Any]) -> Run:
     return call
 
 
-def _slow_conv3d(way: Way) -> bool:
-    """Whether ATen computes a convolution of `way` by `slow_conv3d`, its own and not oneDNN's."""
-    x = way.inputs["x"]
-    if x.dim() != 5 or x.shape[0] > 1 or x.dtype != torch.float32:
-        return False
-    with _Backends() as seen, torch.no_grad():
+def _slow_filters(way: Way) -> list[str]:
+    """The sizes of the filters in `way` that ATen convolves with by its own `slow_conv3d` and not by oneDNN. 1x1x1 is
+    none of them: there it is a matrix product."""
+    with _SlowConvolutions() as seen, torch.no_grad():
         way.function(*way.inputs.values())
-    return "Slow3d" in seen.names
+    return sorted(seen.filters - {"1x1x1"})
 
 
-class _Backends(TorchFunctionMode):
-    """The names of the backends that ATen chooses for 3D convolutions."""
+class _SlowConvolutions(TorchFunctionMode):
+    """Asks ATen what it chooses for each 3D convolution of stride 1."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: set[str] = set()
+        self.filters: set[str] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.conv3d:
             names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
             given = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
-            padding = given.get("padding", 0)
-            pads = [size // 2 for size in given["weight"].shape[2:]] if padding == "same" else [padding] * 3
+            size, padding = given["weight"].shape[2:], given.get("padding", 0)
+            pads = [taps // 2 for taps in size] if padding == "same" else [padding] * 3
             ones = [1, 1, 1]
             backend = torch._C._select_conv_backend(given["input"], given["weight"], given.get("bias"), ones, pads,
                                                     ones, False, [0, 0, 0], given.get("groups", 1))
-            self.names.add(backend.name)
+            if backend.name == "Slow3d":
+                self.filters.add("x".join(map(str, size)))
         return func(*args, **(kwargs or {}))

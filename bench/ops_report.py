@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .environment import caption
+from .environment import caption, counted
 from .operators import DENSE, OTHER_FUNCTIONS, OURS_COMPILED
-from .pictures import COLOURS, TEXT, legend_below, save_svg, small_multiples
+from .pictures import COLOURS, MARKERS, TEXT, legend_below, save_svg, small_multiples
 from .result import GATE_FAILED, OURS, Case, Result, Row, case_text, ways_of
 from .roofline import PREDICTED
 
@@ -20,8 +20,9 @@ PREDICTED_ON = "H100 SXM"
 NOT_MEASURED = "Not yet measured on such a device."
 
 DASHES = {"float32": "-", "bfloat16": "--"}
-PASS_COLOURS = dict(zip(("forward", "input gradient", "weight gradients", "backward", "double backward"), COLOURS,
-                        strict=False))
+LOOKS = {step: (COLOURS[i], MARKERS[i]) for step, i in (
+    ("forward", 0), ("input gradient", 1), ("weight gradients", 2), ("backward", 3), ("double backward", 5))}
+PICTURE_COLUMNS = 3
 
 Ways = Mapping[str, Row]
 Line = tuple[str, str, str]
@@ -162,15 +163,19 @@ def draw(result: Result) -> dict[str, str]:
         return {}
     shapes = sorted({point.shape for point in points}, key=lambda shape: (_positions(shape), shape))
     passes = {point.step for point in points}
-    with small_multiples(operators, columns=3, title="Speed beside the fastest baseline, by size of the activations",
-                         sharex=True) as (figure, axes):
+    device = result.device.get("gpu") or f"{result.device['cpu']}, {counted(result.device['threads'], 'thread')}"
+    title = f"sgif beside the fastest other way, above the line it is faster ({device})"
+    with small_multiples(operators, columns=PICTURE_COLUMNS, title=title, sharex=True) as (figure, axes):
         for panel, op in zip(axes, operators, strict=True):
             _draw_operator(panel, [point for point in points if point.op == op], shapes)
-        for step, colour in PASS_COLOURS.items():
+        for panel in axes[-PICTURE_COLUMNS:]:  # with nothing below them
+            panel.tick_params("x", labelbottom=True)
+            panel.set_xlabel("frame; clips x channels x frames", fontsize=8)
+        for step, (colour, marker) in LOOKS.items():
             if step in passes:
-                axes[0].plot([], [], color=colour, label=step)
+                axes[0].plot([], [], color=colour, marker=marker, label=step)
         for dtype, dashes in DASHES.items():
-            axes[0].plot([], [], color="0.3", linestyle=dashes, label=dtype)
+            axes[0].plot([], [], color=TEXT, linestyle=dashes, label=dtype)
         legend_below(figure, axes, columns=7)
         return {"bench-ops.svg": save_svg(figure)}
 
@@ -196,15 +201,17 @@ def _points(result: Result) -> Iterator[_Point]:
 def _draw_operator(panel: Axes, points: Sequence[_Point], shapes: Sequence[tuple[int, ...]]) -> None:
     panel.axhline(1, color=TEXT, linewidth=1)
     for step in dict.fromkeys(point.step for point in points):
+        colour, marker = LOOKS[step]
         for dtype, dashes in DASHES.items():
             line = sorted((shapes.index(point.shape), point.times) for point in points
                           if (point.step, point.dtype) == (step, dtype))
-            panel.plot([at for at, _ in line], [times for _, times in line], color=PASS_COLOURS[step],
-                       linestyle=dashes, marker="o")
+            panel.plot([at for at, _ in line], [times for _, times in line], color=colour, marker=marker,
+                       linestyle=dashes)
     panel.set_yscale("log", base=2)
     low, high = panel.get_ylim()
-    panel.set_ylim(min(low, 1 / 2), max(high, 2))  # a few per cent are not to look like a difference
+    panel.set_ylim(min(low, 1 / 2.2), max(high, 2.2))  # a few per cent are not to look like a difference
     panel.yaxis.set_major_formatter("{x:g}")
     panel.set_xticks(range(len(shapes)), [f"{h}x{w}\n{n}x{c}x{t}" for n, c, t, h, w in shapes])
+    panel.tick_params("x", labelsize=9 if len(shapes) <= 4 else 6.5)
     panel.set_xlim(-0.4, len(shapes) - 0.6)
     panel.set_ylabel("times as fast")
