@@ -180,6 +180,45 @@ def test_fused_forms_are_active_inside_a_call_alone(bench, monkeypatch):
     assert function.active is function.plain
 
 
+def test_a_compiler_that_fails_costs_its_row_the_time_and_no_other(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no such instruction")
+    bench = OpBench(CPU)
+    bench.compiled = True
+    monkeypatch.setattr("sgif.bench.op_bench._compiled", lambda function: fails)
+    with bench.ready():
+        rows = ops.measured(op_case("upsample_tanh_residual", "forward"), bench, {}, seconds=0)
+    assert rows[COMPILED].seconds is None
+    assert rows[COMPILED].note == "torch.compile failed (RuntimeError)"
+    assert rows[OURS].seconds
+    assert rows[ATEN].seconds
+
+
+def test_a_way_without_room_has_no_time(bench, monkeypatch):
+    call = OpBench.call
+
+    def without_room(self, case, problem, way):
+        if way.name == ATEN:
+            raise torch.OutOfMemoryError
+        return call(self, case, problem, way)
+    monkeypatch.setattr(OpBench, "call", without_room)
+    rows = ops.measured(op_case("batch_norm_act", "forward"), bench, {}, seconds=0)
+    assert (rows[ATEN].seconds, rows[ATEN].note) == (None, "out of memory")
+    assert rows[OURS].seconds
+
+
+def test_the_fraction_of_the_bound_stands_beside_a_gpus_time(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "NVIDIA H100 80GB HBM3")
+    counted = Row(case={}, way=OURS, values={"predicted H100 SXM": 2e-6, "predicted L4": 9e-6})
+    timing = Timing(median=8e-6, p20=7e-6, p80=9e-6, rounds=5)
+    timed = ops._timed(counted, timing, True, torch.device("cuda"))
+    assert timed.values[ops.FRACTION] == 0.25
+    assert timed.note == "no CUDA graph takes it"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "another")
+    assert ops.FRACTION not in ops._timed(counted, timing, False, torch.device("cuda")).values
+    assert ops._timed(counted, timing, False, CPU).values == counted.values
+
+
 # ---- Counters --------------------------------------------------------------------------------------------------------
 
 
