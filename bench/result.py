@@ -14,6 +14,8 @@ from ..engine.storage import read_json, write_json
 
 SCHEMA = 2
 OURS = "sgif"
+GATE_FAILED = "off by "
+"""How the note of a row begins whose result is too far from float64's: it has no time."""
 
 CaseSet = Literal["small", "paper", "large"]
 Case = dict[str, Any]
@@ -84,7 +86,10 @@ def write_result(path: Path, result: Result) -> None:
 
 def load_result(path: Path) -> Result:
     """A result that `write_result` wrote. Raises RunError when it is none."""
-    values = read_json(path)
+    try:
+        values = read_json(path)
+    except RunError:
+        raise RunError(f"{path} is {'no JSON' if path.is_file() else 'missing'}: expected a benchmark result") from None
     if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
         raise RunError(f"{path} is no benchmark result of schema {SCHEMA}: measure again with `sgif bench -o`")
     try:
@@ -93,6 +98,15 @@ def load_result(path: Path) -> Result:
         return Result(**values, rows=rows)
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} is no benchmark result of schema {SCHEMA}: {error}") from error
+
+
+def is_result(path: Path) -> bool:
+    """Whether the file is one that `load_result` reads; other measurements have their own form."""
+    try:
+        values = read_json(path)
+    except RunError:
+        return False
+    return isinstance(values, dict) and values.get("schema") == SCHEMA
 
 
 def ways_of(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:

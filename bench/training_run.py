@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,17 +22,11 @@ import torch
 
 from ..engine import Run, RunError, load_run
 from ..engine.device import resolve_device, set_threads
-from ..engine.storage import write_bytes, write_json
-from .conditions import (
-    Result,
-    available_cores,
-    commit,
-    cpu_model,
-    fill_between,
-    machine_and_versions,
-    quantiles,
-    read_result,
-)
+from ..engine.storage import read_json, write_bytes, write_json
+from .documents import fill_between
+from .environment import available_cores, commit, cpu_model, machine_and_versions
+
+Result = dict[str, Any]
 
 SCHEMA = 1
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -100,6 +95,20 @@ def sample_seconds(run: Run) -> list[float]:
     return seconds[1:]
 
 
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Median, p20 and p80; the only value there is stands for all three."""
+    cuts = statistics.quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
+    return {"median": round(cuts[4], 4), "p20": round(cuts[1], 4), "p80": round(cuts[7], 4)}
+
+
+def read_result(path: Path, schema: int) -> Result:
+    """A result that a measurement wrote. Raises RunError when it is none of `schema`."""
+    result = read_json(path)
+    if not isinstance(result, dict) or result.get("schema") != schema:
+        raise RunError(f"{path} is no result of schema {schema}: measure again")
+    return result
+
+
 def device_description(run: Run) -> Result:
     """This machine as the run uses it: model, cores, threads, and its GPU if it trains on one."""
     cores = available_cores()
@@ -131,7 +140,7 @@ def conditions(result: Result) -> str:
             f"Clip: `{clip['source']}`, {clip['frames']} frames of {clip['height']}x{clip['width']}. "
             f"A new clip of that size takes {sample['median']:.2g} s (p20-p80 {sample['p20']:.2g}-{sample['p80']:.2g}, "
             f"{REPEATS} samples); peak memory of training {result['totals']['peak_bytes'] / 2**30:.2g} GiB. "
-            f"{machine_and_versions(result)}")
+            f"{machine_and_versions(result['device'], result['versions'], result['commit'])}")
 
 
 def fill_readme(text: str, result: Result) -> str:

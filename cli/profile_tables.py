@@ -29,15 +29,16 @@ def summary(profile: Profile) -> Iterator[str]:
 
 
 def scales_table(profile: Profile) -> Table:
-    """One row per scale: memory, seconds, launches and bytes of a step."""
+    """One row per scale: memory, seconds, launches, bytes and operations of a step."""
     table = _table("scale", "size", "kind", "T", "parameters", "forecast\nMiB",
-                   *(("measured\nMiB", "off by", "s per\nstep") if profile.measured else ()), "launches", "moved\nGiB")
+                   *(("measured\nMiB", "off by", "s per\nstep") if profile.measured else ()), "launches", "moved\nGiB",
+                   "GFLOP")
     for scale in profile.scales:
         forecast, plan = scale.forecast, scale.forecast.plan
         table.add_row(str(plan.index), size_text(plan.size), plan.kind, str(plan.frames_per_step),
                       f"{sum(forecast.parameters.values()):,}", f"{forecast.peak_bytes / 2**20:,.1f}",
                       *(_measured_cells(scale) if profile.measured else ()),
-                      f"{forecast.launches:,}", f"{forecast.bytes / 2**30:.2f}")
+                      f"{forecast.launches:,}", f"{forecast.bytes / 2**30:.2f}", f"{forecast.flops / 1e9:,.1f}")
     return table
 
 

@@ -50,13 +50,18 @@ class ScaleForecast:
         return sum(cost.bytes for cost in self.step_phases.values())
 
     @property
+    def flops(self) -> int:
+        """Floating point operations of their convolutions and products."""
+        return sum(cost.flops for cost in self.step_phases.values())
+
+    @property
     def step_phases(self) -> dict[str, PhaseCost]:
         """Without the reconstruction, which is done once."""
         return {name: cost for name, cost in self.phases.items() if name != RECONSTRUCTION}
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {**asdict(self), "launches": self.launches, "bytes": self.bytes}
+        return {**asdict(self), "launches": self.launches, "bytes": self.bytes, "flops": self.flops}
 
 
 def forecast_scale(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: TrainConfig, device: torch.device,

@@ -31,6 +31,7 @@ ABSENT_GPU_ARCH = "sm_90"
 """Whose launches are counted where no GPU is there to ask."""
 RECONSTRUCTION = "reconstruction"
 """The phase after the last step: the clip as the trained scale remembers it, some frames at a time."""
+_arch_to_count: str | None = None
 NOISE_AMP = 0.1  # any but 0, which would leave the noise out
 
 
@@ -65,7 +66,7 @@ def rehearse(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: Tr
     """
     on_gpu = device.type == "cuda"
     meter = StepMeter(on_gpu=on_gpu, launchers=dispatch.HAS_TRITON or not on_gpu)
-    with _pretended(device, meter, fused), FakeTensorMode(), meter:
+    with pretended_device(device, meter, fused=fused), FakeTensorMode(), meter:
         data = scale_data(plans, scale, num_frames, torch.empty)
         clips = meter.live_bytes
         if on_gpu:  # there the clips stay on the host, and a CUDA graph has a window of its own beside each draw's
@@ -154,8 +155,21 @@ def _bytes(tensors: Any) -> int:
 
 
 @contextmanager
-def _pretended(device: torch.device, meter: StepMeter, fused: bool) -> Iterator[None]:
+def counting_for(arch: str) -> Iterator[None]:
+    """Inside, a rehearsal on a GPU is one on a GPU of `arch`, whichever is there: counts that do not vary."""
+    global _arch_to_count
+    before, _arch_to_count = _arch_to_count, arch
+    try:
+        yield
+    finally:
+        _arch_to_count = before
+
+
+@contextmanager
+def pretended_device(device: torch.device, meter: StepMeter, *, fused: bool = False) -> Iterator[None]:
     """Inside, the code of a step runs on fakes as it would on `device`, and kernels are counted instead of launched.
+
+    `fused`: the norms are compiled (CPU).
 
     All fakes are on the CPU: autograd refuses those of a GPU where torch was built without. What is replaced, for this
     time, are the places where the code asks for the device.
@@ -191,6 +205,8 @@ def _pretended(device: torch.device, meter: StepMeter, fused: bool) -> Iterator[
 
 def _arch(device: torch.device) -> str:
     """The GPU's architecture; ABSENT_GPU_ARCH where it is not there to ask."""
+    if _arch_to_count is not None:
+        return _arch_to_count
     if not torch.cuda.is_available():
         return ABSENT_GPU_ARCH
     return dispatch._device_arch(device.index or 0)

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ...kernels.dispatch import op_implementations
+from .flops import operator_flops
 
 CUDA_BLOCK_BYTES = 512  # CUDA's caching allocator rounds up to it
 
@@ -37,6 +38,8 @@ class PhaseCost:
     """Operators that reach the device: those that write. Views and empty tensors are free."""
     bytes: int = 0
     """Inputs read and outputs written, each once per operator."""
+    flops: int = 0
+    """Of convolutions and products, two per multiply-add (`flops.py`)."""
     peak_bytes: int = 0
     """Most memory alive on the device at once."""
 
@@ -57,6 +60,7 @@ class StepMeter(TorchDispatchMode):
         self.hidden = False  # what runs is neither followed nor counted
         self.phases: dict[str, PhaseCost] = defaultdict(PhaseCost)  # by name, in the order of their first operator
         self.phase = "other"
+        self._in_operator = False  # of the project, whose arithmetic is that of the operator
         self._sizes: dict[int, int] = {}  # bytes of living storages by address
 
     @contextmanager
@@ -88,16 +92,19 @@ class StepMeter(TorchDispatchMode):
         if func is aten._local_scalar_dense.default:  # a fake has no value; the step reads none but the window's place
             return 0
         if func.namespace == "sgif":
-            return self._run_op(func, args, kwargs)
+            result = self._run_op(func, args, kwargs)
+            self._count_flops(func, args, kwargs, result)
+            return result
         if func is aten.mkldnn_convolution.default:  # the same convolution, which fakes do not know by this name
             x, weight, bias, padding, stride, dilation, groups = args
             func, args = aten.convolution.default, (x, weight, bias, stride, padding, dilation, False,
                                                     [0] * len(padding), groups)
         result = func(*args, **kwargs)
-        if func in _CONVOLUTIONS:
+        if func in _CONVOLUTIONS and args[0].stride(1) == 1:
             result = tree_map(_channels_innermost, result)
         if self.hidden:
             return result
+        self._count_flops(func, args, kwargs, result)
         results = _tensors(result)
         news = [self._follow(tensor) for tensor in results]
         writes = func.namespace == "aten" and "empty" not in func._schema.name
@@ -105,10 +112,18 @@ class StepMeter(TorchDispatchMode):
             self.count(*_tensors((args, kwargs)), *results)
         return result
 
+    def _count_flops(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        if not self._in_operator and (flops := operator_flops(func, args, kwargs, result)):
+            self.phases[self.phase].flops += flops
+
     def _run_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.launchers:
-            with self:
-                return op_implementations[func._schema.name.removeprefix("sgif::")](*args, **kwargs)
+            around, self._in_operator = self._in_operator, True
+            try:
+                with self:
+                    return op_implementations[func._schema.name.removeprefix("sgif::")](*args, **kwargs)
+            finally:
+                self._in_operator = around
         result = func(*args, **kwargs)
         self._results_of_one_launch(args, result)
         return result

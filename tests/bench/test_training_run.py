@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -21,6 +22,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def result(run: Run) -> training_run.Result:
     return training_run.collect(run, "make noise")
+
+
+@pytest.mark.parametrize(("values", "expected"), [
+    ([3.0], (3, 3, 3)), ([1.0, 2.0], (1.5, 1.2, 1.8)), ([5.0, 1.0, 4.0, 2.0, 3.0], (3, 1.8, 4.2)),
+])
+def test_quantiles(values, expected):
+    assert tuple(training_run.quantiles(values).values()) == pytest.approx(expected)
+
+
+def test_other_json_is_no_result(tmp_path):
+    (tmp_path / "other.json").write_text(json.dumps({"schema": 99}))
+    with pytest.raises(RunError, match="no result of schema 1"):
+        training_run.read_result(tmp_path / "other.json", 1)
 
 
 def test_result_says_under_which_conditions(result):

@@ -52,7 +52,7 @@ def test_the_files_are_whole(made: tuple[Profile, Path]) -> None:
     record = json.loads((folder / "profile.json").read_text())
     assert record == json.loads(json.dumps(found.to_json()))
     assert record["scales"][1]["forecast"]["shapes"]["generator"] == [6, 9, 12, 16]
-    assert record["scales"][1]["forecast"]["phases"]["D/video"].keys() == {"launches", "bytes", "peak_bytes"}
+    assert record["scales"][1]["forecast"]["phases"]["D/video"].keys() == {"launches", "bytes", "flops", "peak_bytes"}
 
 
 def test_the_picture_names_scales_and_phases(made: tuple[Profile, Path]) -> None:
