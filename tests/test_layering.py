@@ -24,8 +24,8 @@ UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"
 UNSAFE_CALLS = {"eval", "exec", "torch.load"}
 
 # Generated, as .gitignore says: they may hold paths of the machine.
-GENERATED = (".git", ".venv", "runs", "profiles", "build", "dist", "*.egg-info", "__pycache__", ".*_cache",
-             ".hypothesis")
+GENERATED = (".git", ".venv", "runs", "profiles", "benchmarks", "build", "dist", "*.egg-info", "__pycache__",
+             ".*_cache", ".hypothesis")
 PRIVATE_PATHS = (b"../" + b"shared", b"/wo" + b"rk/")  # in two parts, or this file would hold them
 
 

@@ -139,7 +139,8 @@ def test_make_targets_exist() -> None:
 
 def test_exit_codes_are_those_of_the_command_line() -> None:
     (sentence,) = re.findall(r"\*\*Exit codes\.\*\*(.*?)\n\n", README, flags=re.S)
-    codes = (command.DONE, command.BROKEN, command.USER_ERROR, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+    codes = (command.DONE, command.BROKEN, command.USER_ERROR, command.REGRESSION, 128 + signal.SIGINT,
+             128 + signal.SIGTERM)
     assert tuple(map(int, re.findall(r"\b\d+\b", sentence))) == codes
 
 
