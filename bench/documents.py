@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from ..engine import RunError
 from ..engine.storage import write_bytes
 from . import readme
-from .environment import NO_GPU, caption, file_name
+from .environment import NO_GPU, file_name
 from .result import Result, is_result, load_result
 from .suite import Suite
 
@@ -61,7 +61,7 @@ def contents(suites: Sequence[Suite], root: Path) -> dict[Path, str]:
         for place, result in enumerate(results[suite.name]):
             pictures = {_renamed(name, result) if place else name: svg for name, svg in suite.draw(result).items()}
             files |= {root / IMAGES / name: svg for name, svg in pictures.items()}
-            blocks += [suite.table(result), caption(result)]
+            blocks.append(suite.table(result))
             if place:
                 to_images = PurePosixPath(*[".."] * (len(suite.document.parts) - 1)) / IMAGES
                 blocks += [f"![{suite.summary}]({to_images / name})" for name in pictures]

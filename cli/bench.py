@@ -119,11 +119,10 @@ def report(result: Result, folder: Path, *, json: bool) -> None:
 
 
 def show(result: Result) -> None:
-    from ..bench.environment import caption
     from ..bench.suites import chosen
 
     (suite,) = chosen(result.suite)
-    print(f"{suite.table(result)}\n\n{caption(result)}")
+    print(suite.table(result))
 
 
 def run_compare(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from sgif.bench import suites
 from sgif.bench.documents import IMAGES, README, RESULTS, markers
+from sgif.bench.environment import caption
 from sgif.bench.result import Result, Row, Settings, Timing
 from sgif.bench.suite import Suite
 
@@ -28,9 +29,14 @@ def fails(settings: Settings) -> list[Row]:
     raise ValueError("two\nlines")
 
 
+def table(result: Result) -> str:
+    lines = [f"| fill | {row.seconds and row.seconds.median} |" for row in result.rows]
+    return "\n".join([*lines, "", caption(result)])
+
+
 FAKE = Suite(
     name="fake", summary="fills", collect=collect, document=Path("docs/fake.md"),
-    table=lambda result: "\n".join(f"| fill | {row.seconds and row.seconds.median} |" for row in result.rows),
+    table=table,
     draw=lambda result: {"bench-fake.svg": f"<svg>{len(result.rows)} rows</svg>"},
 )
 BROKEN = replace(FAKE, name="broken", collect=fails)
