@@ -68,7 +68,9 @@ def contents(suites: Sequence[Suite], root: Path) -> dict[Path, str]:
         if all(result.device["kind"] == "cpu" for result in results[suite.name]):
             blocks.append(NOT_MEASURED)
         fill(PurePosixPath(suite.document), suite.name, "\n\n".join(blocks))
-    fill(README, "readme", readme.table({name: found[0] for name, found in results.items() if found}))
+    first = {name: found[0] for name, found in results.items() if found}
+    on_gpu = any(result.device["kind"] != "cpu" for found in results.values() for result in found)
+    fill(README, "readme", readme.table(first, gpu_measured=on_gpu))
     return files
 
 

@@ -113,6 +113,8 @@ def report(result: Result, folder: Path, *, json: bool) -> None:
 
     path = folder / file_name(result)
     write_result(path, result)
+    for note in result.device.get("notes", ()):
+        print(f"note: {note}", file=sys.stderr)
     if not json:
         show(result)
         print(f"\n{path}\n", flush=True)

@@ -90,3 +90,9 @@ def test_every_result_belongs_to_a_suite():
 def test_no_picture_is_left_behind():
     expected = {path.name for path in contents(suites.SUITES, ROOT)}
     assert {path.name for path in (ROOT / "docs/images").glob("bench-*.svg")} <= expected
+
+
+def test_the_page_says_that_no_gpu_was_measured_as_long_as_none_was():
+    kinds = {result.device["kind"] for suite in suites.SUITES for result in committed(suite, ROOT)}
+    said = "No GPU has been measured yet" in (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    assert said == ("cuda" not in kinds)

@@ -37,6 +37,8 @@ def test_without_results_it_says_so():
 def test_a_step_is_a_line_per_baseline_and_what_is_not_timed_has_no_time():
     text = readme.table({"step": STEP})
     assert text.split("\n\n")[0].splitlines()[2:] == LINES
+    assert "a GPU's times are not yet measured." in text
+    assert "not yet measured" not in readme.table({"step": STEP}, gpu_measured=True)
     assert text.endswith("Times: Chip, 2 cores, 1 thread; sgif 1; commit 0123456789.")
 
 

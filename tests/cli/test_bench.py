@@ -56,7 +56,8 @@ def test_json_is_what_is_saved(capsys, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it is there")
 def test_a_gpu_that_is_not_there_is_counted_and_not_timed(capsys, tmp_path):
-    out, _ = said(capsys, "fake", "--device", "cuda")
+    out, err = said(capsys, "fake", "--device", "cuda")
+    assert err.splitlines()[-1] == "note: cuda is not there: counted and predicted, not measured"
     found = load_result(tmp_path / "benchmarks/fake-no-gpu.json")
     assert [row.seconds for row in found.rows] == [None, None]
     assert found.device["notes"] == ["cuda is not there: counted and predicted, not measured"]
