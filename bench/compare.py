@@ -156,7 +156,7 @@ def table(comparison: Comparison) -> str:
 
 def _line(change: Change) -> str:
     before, after = (_value(change.figure, value) for value in (change.before, change.after))
-    ratio = f"{change.after / change.before - 1:+.1%}" if change.before and change.after is not None else ""
+    ratio = f"{100 * (change.after / change.before - 1):+.2g} %" if change.before and change.after is not None else ""
     verdict = f"**{change.verdict}**" if change.regression else change.verdict
     return f"| {change.case} | {change.way} | {change.figure} | {before} | {after} | {ratio} | {verdict} |"
 

@@ -61,8 +61,8 @@ def test_memory_at_256x256_is_told_by_options():
                    row(256, "plain", "as set", 30), row(128, "sgif", "as set", 1.0),
                    Row(case={"what": "fits", "shape": None}, way="sgif", values={"height": 200}))
     assert readme.table({"memory": found}) == (
-        "Memory of a training step of 8 frames of 256x256, 64 channels, counted as on an H100: 30 GiB plain, "
-        "6.9 GiB as set, 3.5 GiB with `--amp`.")
+        "Memory of a training step of 8 frames of 256x256, 64 channels, counted as on an H100: sgif 6.9 GiB as set, "
+        "3.5 GiB with `--amp`; a plain step 30 GiB as set.")
 
 
 @pytest.mark.parametrize(("ratios", "text"), [

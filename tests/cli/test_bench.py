@@ -81,7 +81,7 @@ def test_compare_prints_changes_and_ends_in_3_where_something_got_worse(capsys, 
     worse = replace(found, rows=tuple(replace(row, counters={"launches": 4}) for row in found.rows))
     write_result(tmp_path / "b/fake-cpu.json", worse)
     out, _ = said(capsys, "compare", "a/fake-cpu.json", "b/fake-cpu.json", code=3)
-    assert "| fill, torch.float32, small | sgif | launches | 3 | 4 | +33.3% | **worse** |" in out.splitlines()
+    assert "| fill, torch.float32, small | sgif | launches | 3 | 4 | +33 % | **worse** |" in out.splitlines()
     said(capsys, "compare", "b", "a")
     comparison, = json.loads(said(capsys, "compare", "a", "b", "--json", code=3).out)
     assert comparison["regressions"] == 2
