@@ -66,7 +66,8 @@ def _memory_text(result: Result | None) -> str:
             and row.case["shape"][-2:] == SIZE] if result else []
     if not rows:
         return ""
-    by_way = {"sgif": [row for row in rows if row.way == OURS], "a plain step": [row for row in rows if row.way != OURS]}
+    ours, plain = ([row for row in rows if (row.way == OURS) == own] for own in (True, False))
+    by_way = {"sgif": ours, "a plain step": plain}
     texts = [f"{name} {', '.join(map(_peak, peaks))}" for name, peaks in by_way.items() if peaks]
     channels, frames, height, width = rows[0].case["shape"]
     return (f"Memory of a training step of {frames} frames of {height}x{width}, {channels} channels, counted as on an "
