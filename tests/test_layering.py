@@ -32,7 +32,8 @@ PRIVATE_PATHS = (b"../" + b"shared", b"/wo" + b"rk/")  # in two parts, or this f
 def files() -> Iterator[Path]:
     for folder, subfolders, names in os.walk(ROOT):
         subfolders[:] = [name for name in subfolders if not any(fnmatch(name, pattern) for pattern in GENERATED)]
-        yield from (path for name in names if (path := Path(folder, name)).is_file())  # a dangling link is none
+        yield from (path for name in names  # a dangling link is no file, and in a worktree .git is one with a path
+                    if (path := Path(folder, name)).is_file() and name != ".git")
 
 
 def imported(path: PurePosixPath, tree: ast.AST) -> Iterator[tuple[int, str]]:
