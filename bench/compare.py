@@ -74,7 +74,7 @@ def compare(before: Result, after: Result) -> Comparison:
 
 def _not_comparable(before: Result, after: Result) -> Iterator[str]:
     """Why times may not be compared: another machine or other versions of what computes. That of sgif may differ."""
-    states = {"before", "after", "notes"}
+    states = {"before", "after", "notes", "memory_bytes"}  # kernels of one machine tell different totals
     machines = [{name: value for name, value in result.device.items() if name not in states}
                 for result in (before, after)]
     programs = [{name: value for name, value in result.versions.items() if name != "sgif"}
