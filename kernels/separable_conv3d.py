@@ -417,11 +417,12 @@ class SeparableConvStatsFunction(torch.autograd.Function):
         with below_autograd():
             y, *statistics = separable_conv_stats_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
         ctx.mark_non_differentiable(*statistics)
+        ctx.set_materialize_grads(False)  # zeros for the statistics would be two launches
         return y, *statistics
 
     @staticmethod
     def backward(ctx, dy, _mean, _var):
-        return SeparableConvFunction.backward(ctx, dy)
+        return (None,) * 7 if dy is None else SeparableConvFunction.backward(ctx, dy)
 
 
 class SeparableConvBwdPointwiseFunction(torch.autograd.Function):
@@ -495,10 +496,13 @@ class NormActSeparableConvFunction(torch.autograd.Function):
             y, *statistics = norm_act_separable_conv_fwd(x, mean, var, gamma, beta, spatial, temporal, pointwise, bias,
                                                          pad_space, pad_time)
         ctx.mark_non_differentiable(*statistics)
+        ctx.set_materialize_grads(False)
         return y, *statistics
 
     @staticmethod
     def backward(ctx, dy, _mean, _var):
+        if dy is None:
+            return (None,) * 11
         *gradients, dbias = NormActSeparableConvBwdFunction.apply(dy, *ctx.saved_tensors, *ctx.pads)
         return *gradients, dbias if ctx.needs_input_grad[8] else None, None, None
 
