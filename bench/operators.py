@@ -40,7 +40,6 @@ from .op_passes import (
     Inputs,
     Pass,
     Prepared,
-    Run,
     backward,
     second_backward,
 )
@@ -87,13 +86,14 @@ class Way:
     """The same in plain torch, for any dtype: what the result is held to."""
     inputs: Inputs
     note: str = ""
-    wrapped: Callable[[Run], Run] = lambda run: run
+    wrapped: Callable[[Callable[[], Any]], Callable[[], Any]] = lambda run: run
     """What a call happens in."""
 
     def prepare(self, step: Pass, constants: frozenset[str], dtype: torch.dtype, *, copy: bool = False) -> Prepared:
         """A pass of it, ready to run; `copy`: on inputs of its own."""
         inputs = {name: x.clone() for name, x in self.inputs.items()} if copy else self.inputs
-        run, call_bytes = step.prepare(self.function, inputs, constants, Directions(dtype))
+        prepare = partial(step.prepare, self.function, inputs, constants, Directions(dtype))
+        run, call_bytes = self.wrapped(prepare)()  # a backward pass is what its forward pass has recorded
         return Prepared(self.wrapped(run), call_bytes)
 
 
@@ -162,7 +162,8 @@ def _separable(shape: Shape, draw: Draw, impl: Impl) -> Problem:
               Way(name=DENSE, function=dense, plain=dense, inputs={"x": channels_last(x), "weight": weight},
                   note="another function: what a separable convolution replaces"))
     return Problem(inputs={"x": x, **filters}, plain=plain, ours=partial(separable_conv3d, **_PADDED, impl=impl),
-                   multilinear=True, compilable=plain, others=others, positions=_positions(shape), terms=27 * shape[1])
+                   multilinear=True, fusable=True, compilable=plain, others=others, positions=_positions(shape),
+                   terms=27 * shape[1])
 
 
 def _separable_filters(channels: int, draw: Draw) -> dict[str, Tensor]:

@@ -130,14 +130,14 @@ def _in_float32_where_bfloat16_is_emulated(run: Callable[..., Tensor]) -> Callab
     error of 2.5 steps at 2x3x2x5x7. In float32, rounded once, it is right and 8 to 26 times quicker (16 channels,
     2x8x25x44, one thread of an AVX2 CPU, torch 2.13)."""
     def in_float32(x: Tensor, y: Tensor, *args: Any) -> Tensor:
-        if x.device.type == "cpu" and x.dtype == torch.bfloat16 and not _onednn_has_bfloat16():
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16 and not onednn_has_bfloat16():
             return run(x.float(), y.float(), *args).to(x.dtype)
         return run(x, y, *args)
     return in_float32
 
 
 @functools.cache
-def _onednn_has_bfloat16() -> bool:
+def onednn_has_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -89,15 +89,20 @@ def _compiled(function: FusedFunction[..., Any], examples: Callable[[], Iterable
 
 def _compiled_when_called(function: FusedFunction[..., Any], examples: Callable[[], Iterable[tuple[Any, ...]]],
                           device: torch.device) -> Callable[..., Any]:
-    def first_call(*args: Any) -> Any:
-        try:
-            function.active = _compiled(function, examples, device)
-        except Exception as error:  # as in `enable_fusion`
-            function.active = function.plain
-            warnings.warn(f"torch.compile failed ({type(error).__name__}): {function.plain.__name__} runs as it was "
-                          "before", stacklevel=1)
-        return function.active(*args)
-    return first_call
+    made: Callable[..., Any] | None = None
+
+    def run(*args: Any) -> Any:
+        nonlocal made
+        if made is None:
+            try:
+                made = _compiled(function, examples, device)
+            except Exception as error:  # as in `enable_fusion`
+                made = function.plain
+                warnings.warn(f"torch.compile failed ({type(error).__name__}): {function.plain.__name__} is not fused",
+                              stacklevel=1)
+            function.active = made
+        return made(*args)
+    return run
 
 
 def _outside_autocast(compiled: Callable[..., Any], device_type: str) -> Callable[..., Any]:

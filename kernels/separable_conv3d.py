@@ -11,7 +11,7 @@ without the pointwise one channels never mix and nothing is learned.
 
 The torch form multiplies the three small filters out to one dense 3x3x3 filter, exactly the same linear map, and
 convolves once: dense convolutions are what CPUs and cuDNN are fast at, and it avoids ATen's depthwise weight
-gradient. Where a CPU's compiler has been enabled (`fusion.py`) it is `depthwise_taps.py` and a matrix product.
+gradient. Where `depthwise_taps.py` pays, on CPUs, it is that and a matrix product.
 
 The Triton form is one kernel: the walk of `depthwise_pair.py`, whose tile of v goes into a matrix product with the
 pointwise filter instead of into memory. Backward: dv = pointwise^T dy by one matrix product; dx, and the gradients of
@@ -565,9 +565,11 @@ def separable_conv3d(x: Tensor, spatial: Tensor, temporal: Tensor, pointwise: Te
     if _takes_triton(impl, x, pointwise, "separable_conv3d"):
         check_reflection(x, pad_space, pad_time, "separable_conv3d")
         return separable_conv_fwd(x, spatial, temporal, pointwise, bias, pad_space, pad_time)
-    if taps_pay(x):
+    if taps_pay(x, spatial, temporal):
         with torch.autocast(x.device.type, enabled=False):
-            v = depthwise_taps(pad_clip(x, pad_space, pad_time), spatial, temporal).movedim(1, -1)
+            around = int(pad_space == pad_time == "zeros")  # which cost nothing
+            padded = x if around else pad_clip(x, pad_space, pad_time)
+            v = depthwise_taps(padded, spatial, temporal, padding=around).movedim(1, -1)
             return linear(v, pointwise.to(x.dtype), bias if bias is None else bias.to(x.dtype)).movedim(-1, 1)
     with torch.autocast(x.device.type, enabled=False):
         weight = torch.einsum("oc,ck,cij->ockij", pointwise, temporal, spatial)

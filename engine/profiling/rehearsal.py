@@ -191,7 +191,7 @@ def pretended_device(device: torch.device, meter: StepMeter, *, fused: bool = Fa
             (dispatch, "HAS_TRITON", True), (resample_triton, "axis_table", axis_table),
             (convolution, "_slow_in_aten", lambda _: False), (convolution, "_wrong_in_onednn", lambda *_: False),
             (convolution, "_few_gradients", lambda *_: False),
-            (convolution, "_onednn_has_bfloat16", lambda: True),
+            (convolution, "onednn_has_bfloat16", lambda: True),
         ]
         if dispatch.HAS_TRITON:
             replaced.append((dispatch.triton.runtime.jit.KernelInterface, "__getitem__", _counting(meter)))

@@ -51,7 +51,7 @@ def test_compiled_code_serves_under_autocast() -> None:
     with torch.compiler.set_stance("fail_on_recompile"), torch.autocast("cpu", torch.bfloat16), torch.no_grad(), \
             below_autograd():
         for function, examples in fusion._registry:
-            for arguments in examples(CPU, torch.bfloat16):
+            for arguments in () if function.lazy else examples(CPU, torch.bfloat16):
                 function(*arguments)
 
 
