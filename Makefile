@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 # TORCH_INDEX= (empty) takes PyPI's.
 TORCH_INDEX = $(shell command -v nvidia-smi >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
 
-.PHONY: help demo test kernels lint types clean
+.PHONY: help demo test kernels counters lint types clean
 
 help: ## say what there is (default)
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -23,6 +23,10 @@ test: .venv/test.stamp ## run the tests; choose with ARGS="-m slow" or ARGS=test
 
 kernels: .venv/test.stamp ## compile every Triton kernel for each GPU (none needed) and print what it uses; ARGS=--update
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.tools.kernel_table $(ARGS)
+
+counters: .venv/test.stamp ## count what the benchmarks launch, move and hold, and compare with bench/results
+	OMP_NUM_THREADS=1 $(BIN)/sgif bench all --counters --device cpu -o build/counters >/dev/null
+	$(BIN)/sgif bench compare bench/results build/counters
 
 lint: .venv/dev.stamp ## ruff check; layout is by hand, since a formatter undoes aligned tables
 	$(BIN)/ruff check .

@@ -74,7 +74,7 @@ def compare(before: Result, after: Result) -> Comparison:
 
 def _not_comparable(before: Result, after: Result) -> Iterator[str]:
     """Why times may not be compared: another machine or other versions of what computes. That of sgif may differ."""
-    states = {"before", "after", "notes"}
+    states = {"before", "after", "notes", "memory_bytes"}  # kernels of one machine tell different totals
     machines = [{name: value for name, value in result.device.items() if name not in states}
                 for result in (before, after)]
     programs = [{name: value for name, value in result.versions.items() if name != "sgif"}
@@ -156,7 +156,7 @@ def table(comparison: Comparison) -> str:
 
 def _line(change: Change) -> str:
     before, after = (_value(change.figure, value) for value in (change.before, change.after))
-    ratio = f"{change.after / change.before - 1:+.1%}" if change.before and change.after is not None else ""
+    ratio = f"{100 * (change.after / change.before - 1):+.2g} %" if change.before and change.after is not None else ""
     verdict = f"**{change.verdict}**" if change.regression else change.verdict
     return f"| {change.case} | {change.way} | {change.figure} | {before} | {after} | {ratio} | {verdict} |"
 

@@ -48,8 +48,8 @@ class Pass:
     name: str
     prepare: Callable[[Function, Inputs, frozenset[str], Directions], Prepared]
     """By the function, its inputs, the names of those that are constants, and the directions."""
-    first_order: bool = True
-    """torch.compile has no double backward."""
+    order: int
+    """1 for the result itself, 2 for its gradients, 3 for theirs."""
 
 
 def forward(function: Function, inputs: Inputs, constants: frozenset[str], _directions: Directions) -> Prepared:
@@ -90,16 +90,16 @@ def _bytes(*tensors: Tensor) -> int:
     return sum(x.numel() * x.element_size() for x in tensors)
 
 
-FORWARD = Pass(name="forward", prepare=forward)
-INPUT_GRADIENT = Pass(name="input gradient", prepare=partial(gradients, ["x"]))
-WEIGHT_GRADIENTS = Pass(name="weight gradients", prepare=partial(gradients, None))
+FORWARD = Pass(name="forward", prepare=forward, order=1)
+INPUT_GRADIENT = Pass(name="input gradient", prepare=partial(gradients, ["x"]), order=2)
+WEIGHT_GRADIENTS = Pass(name="weight gradients", prepare=partial(gradients, None), order=2)
 
 
 def backward(*wanted: str) -> Pass:
     """All gradients that training asks for, at once."""
-    return Pass(name="backward", prepare=partial(gradients, wanted))
+    return Pass(name="backward", prepare=partial(gradients, wanted), order=2)
 
 
 def second_backward(*wanted: str) -> Pass:
     """The gradient penalty's."""
-    return Pass(name="double backward", prepare=partial(double_backward, wanted), first_order=False)
+    return Pass(name="double backward", prepare=partial(double_backward, wanted), order=3)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,6 @@ from ..kernels import (
     convolution_mean_reference,
     frame_color_statistics,
     norm_act_separable_conv3d,
-    pad_clip,
     separable_conv3d,
     separable_conv3d_reference,
     tap_combinations,
@@ -31,7 +31,19 @@ from ..kernels import (
 from ..kernels.dispatch import Impl
 from ..kernels.philox import philox_normal
 from .cases import Shape
-from .op_passes import FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENTS, Function, Inputs, Pass, backward, second_backward
+from .op_passes import (
+    FORWARD,
+    INPUT_GRADIENT,
+    WEIGHT_GRADIENTS,
+    Directions,
+    Function,
+    Inputs,
+    Pass,
+    Prepared,
+    Run,
+    backward,
+    second_backward,
+)
 from .result import OURS
 
 OURS_COMPILED = f"{OURS} compiled"
@@ -75,6 +87,14 @@ class Way:
     """The same in plain torch, for any dtype: what the result is held to."""
     inputs: Inputs
     note: str = ""
+    wrapped: Callable[[Run], Run] = lambda run: run
+    """What a call happens in."""
+
+    def prepare(self, step: Pass, constants: frozenset[str], dtype: torch.dtype, *, copy: bool = False) -> Prepared:
+        """A pass of it, ready to run; `copy`: on inputs of its own."""
+        inputs = {name: x.clone() for name, x in self.inputs.items()} if copy else self.inputs
+        run, call_bytes = step.prepare(self.function, inputs, constants, Directions(dtype))
+        return Prepared(self.wrapped(run), call_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +104,10 @@ class Problem:
     inputs: Inputs
     plain: Function
     ours: Function
+    positions: int
+    """N T H W: terms of a weight's gradient and of statistics."""
+    terms: int
+    """Of the longest sum behind an activation or its gradient."""
     constants: frozenset[str] = frozenset()
     """Inputs without a gradient."""
     multilinear: bool = False
@@ -96,15 +120,15 @@ class Problem:
     """What torch.compile is given."""
     others: tuple[Way, ...] = ()
 
-    def ways(self) -> list[Way]:
-        """Ours, ATen's, others; without what torch.compile makes of them."""
+    def ways(self) -> dict[str, Way]:
+        """Ours, ATen's, others, by name; without what torch.compile makes of them."""
         planes = {name: x.contiguous() for name, x in self.inputs.items()}
         innermost = {name: channels_last(x) if name == "x" else x for name, x in planes.items()}
         found = [Way(name=OURS, function=self.ours, plain=self.plain, inputs=innermost if self.layouts else planes),
                  Way(name=ATEN, function=self.plain, plain=self.plain, inputs=planes)]
         if self.layouts:
             found.append(Way(name=ATEN_LAST, function=self.plain, plain=self.plain, inputs=innermost))
-        return [*found, *self.others]
+        return {way.name: way for way in (*found, *self.others)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +142,15 @@ class Operator:
     timed_on_cpu: bool = True
 
 
+def _positions(shape: Shape) -> int:
+    n, _, t, h, w = shape
+    return n * t * h * w
+
+
 # ---- Convolutions ----------------------------------------------------------------------------------------------------
 
 # As the generators pad: mirrored in space, copied in time.
-_PADDED = {"pad_space": "reflect", "pad_time": "replicate"}
+_PADDED: Any = {"pad_space": "reflect", "pad_time": "replicate"}
 
 
 def _separable(shape: Shape, draw: Draw, impl: Impl) -> Problem:
@@ -133,7 +162,7 @@ def _separable(shape: Shape, draw: Draw, impl: Impl) -> Problem:
               Way(name=DENSE, function=dense, plain=dense, inputs={"x": channels_last(x), "weight": weight},
                   note="another function: what a separable convolution replaces"))
     return Problem(inputs={"x": x, **filters}, plain=plain, ours=partial(separable_conv3d, **_PADDED, impl=impl),
-                   multilinear=True, compilable=plain, others=others)
+                   multilinear=True, compilable=plain, others=others, positions=_positions(shape), terms=27 * shape[1])
 
 
 def _separable_filters(channels: int, draw: Draw) -> dict[str, Tensor]:
@@ -161,32 +190,34 @@ def _norm_act_separable(shape: Shape, draw: Draw, impl: Impl) -> Problem:
               **_separable_filters(shape[1], draw)}
 
     def plain(x: Tensor, _mean: Tensor, _variance: Tensor, gamma: Tensor, beta: Tensor, *filters: Tensor) -> Tensor:
-        return separable_conv3d_reference(batch_norm_act_reference(x, gamma, beta), *filters,
-                                          pad_space="reflect", pad_time="replicate")
+        return separable_conv3d_reference(batch_norm_act_reference(x, gamma, beta), *filters, **_PADDED)
 
     return Problem(inputs=inputs, plain=plain, constants=frozenset({"mean", "variance"}), compilable=plain,
-                   ours=lambda *tensors: norm_act_separable_conv3d(*tensors, pad_space="reflect", pad_time="replicate",
-                                                                   impl=impl)[0])
+                   positions=_positions(shape), terms=_positions(shape),
+                   ours=lambda *tensors: norm_act_separable_conv3d(*tensors, **_PADDED, impl=impl)[0])
 
 
 def _dense_3d(shape: Shape, draw: Draw, _impl: Impl) -> Problem:
     channels = shape[1]
     return Problem(inputs={"x": draw.normal(*shape),
                            "weight": draw.normal(channels, channels, 3, 3, 3) / (27 * channels)**0.5},
-                   plain=partial(conv3d, padding=1), ours=convolution, multilinear=True)
+                   plain=partial(conv3d, padding=1), ours=convolution, multilinear=True,
+                   positions=_positions(shape), terms=27 * channels)
 
 
 def _dense_2d(shape: Shape, draw: Draw, _impl: Impl) -> Problem:
     n, channels, t, h, w = shape
     return Problem(inputs={"x": draw.normal(n * t, channels, h, w),
                            "weight": draw.normal(channels, channels, 3, 3) / (9 * channels)**0.5},
-                   plain=partial(conv2d, padding=1), ours=convolution, multilinear=True)
+                   plain=partial(conv2d, padding=1), ours=convolution, multilinear=True,
+                   positions=_positions(shape), terms=9 * channels)
 
 
 def _mean(shape: Shape, draw: Draw, _impl: Impl) -> Problem:
     channels, combinations = shape[1], tap_combinations(3).to(draw.device)  # critics keep them
     return Problem(inputs={"x": draw.normal(*shape), "weight": draw.normal(1, channels, 3, 3, 3) / channels**0.5},
                    plain=convolution_mean_reference, compilable=convolution_mean_reference, multilinear=True,
+                   positions=_positions(shape), terms=27 * channels,
                    ours=lambda x, weight: convolution_mean(x, weight, combinations.to(weight.dtype)))
 
 
@@ -196,6 +227,7 @@ def _mean(shape: Shape, draw: Draw, _impl: Impl) -> Problem:
 def _norm(shape: Shape, draw: Draw, impl: Impl) -> Problem:
     return Problem(inputs={"x": draw.coarse(*shape), **_norm_parameters(shape[1], draw)},
                    plain=batch_norm_act_reference, compilable=batch_norm_act_reference, fusable=True,
+                   positions=_positions(shape), terms=_positions(shape),
                    ours=lambda *tensors: batch_norm_act(*tensors, impl=impl)[0])
 
 
@@ -214,7 +246,7 @@ def _noise_given(shape: Shape, draw: Draw, impl: Impl) -> Problem:
     def plain(x: Tensor, z: Tensor) -> Tensor:
         return enlarged(x, size) + AMPLITUDE * z
     return Problem(inputs={"x": _coarser_clip(shape, draw), "z": _clip(shape, draw)}, plain=plain, compilable=plain,
-                   layouts=False,
+                   layouts=False, positions=_positions(shape), terms=4,
                    ours=lambda x, z: upsample_add_noise(x, (size[0], size[1]), z, AMPLITUDE, impl=impl))
 
 
@@ -228,7 +260,7 @@ def _noise_drawn(shape: Shape, draw: Draw, impl: Impl) -> Problem:
     def by_randn(x: Tensor) -> Tensor:
         return enlarged(x, size) + AMPLITUDE * torch.randn(n, 3, t, *size, device=x.device).to(x.dtype)
     inputs = {"x": _coarser_clip(shape, draw)}
-    return Problem(inputs=inputs, plain=plain, layouts=False,
+    return Problem(inputs=inputs, plain=plain, layouts=False, positions=_positions(shape), terms=4,
                    ours=lambda x: upsample_add_noise(x, (size[0], size[1]), noise, AMPLITUDE, impl=impl),
                    others=(Way(name=ATEN, function=by_randn, plain=by_randn, inputs=inputs,
                                note="draws other numbers"),))
@@ -240,12 +272,13 @@ def _tanh_residual(shape: Shape, draw: Draw, impl: Impl) -> Problem:
     def plain(x: Tensor, g: Tensor) -> Tensor:
         return enlarged(x, size) + torch.tanh(g)
     return Problem(inputs={"x": _coarser_clip(shape, draw), "g": _clip(shape, draw)}, plain=plain, compilable=plain,
-                   layouts=False, ours=lambda x, g: upsample_tanh_residual(x, (size[0], size[1]), g, impl=impl))
+                   layouts=False, positions=_positions(shape), terms=4,
+                   ours=lambda x, g: upsample_tanh_residual(x, (size[0], size[1]), g, impl=impl))
 
 
 def _color_statistics(shape: Shape, draw: Draw, impl: Impl) -> Problem:
-    return Problem(inputs={"x": _clip(shape, draw)}, plain=color_statistics_by_cov, layouts=False,
-                   compilable=color_statistics_of_all_frames,
+    return Problem(inputs={"x": _clip(shape, draw)}, plain=color_statistics_plain, layouts=False,
+                   compilable=color_statistics_plain, positions=_positions(shape), terms=shape[3] * shape[4],
                    ours=lambda x: _flat(*frame_color_statistics(x, impl=impl)))
 
 
@@ -264,15 +297,8 @@ def enlarged(x: Tensor, size: Sequence[int]) -> Tensor:
     return interpolate(x, size=(x.shape[2], *size), mode="trilinear", align_corners=False)
 
 
-def color_statistics_by_cov(x: Tensor) -> Tensor:
-    """What one writes first: a loop over frames."""
-    frames = [frame.flatten(1).to(torch.promote_types(x.dtype, torch.float32)) for clip in x for frame in clip.unbind(1)]
-    mean = torch.stack([frame.mean(1) for frame in frames])
-    return _flat(mean, torch.stack([torch.cov(frame, correction=0) for frame in frames]))
-
-
-def color_statistics_of_all_frames(x: Tensor) -> Tensor:
-    """What a compiler is given: no loop."""
+def color_statistics_plain(x: Tensor) -> Tensor:
+    """Of all frames at once; torch.cov takes one, and reads back whether it has weights."""
     pixels = x.movedim(1, 2).flatten(3).to(torch.promote_types(x.dtype, torch.float32))
     mean = pixels.mean(3, keepdim=True)
     around = pixels - mean
@@ -289,8 +315,10 @@ OPERATORS = (
     Operator(name="norm_act_separable_conv3d",
              passes=(FORWARD, backward("x", "gamma", "beta", "spatial", "temporal", "pointwise")),
              problem=_norm_act_separable, timed_on_cpu=False),  # a CPU runs the two operators one by one
-    *(Operator(name=name, passes=(FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENTS, second_backward("weight")), problem=problem)
-      for name, problem in (("convolution 3x3x3", _dense_3d), ("convolution 3x3", _dense_2d))),
+    Operator(name="convolution 3x3x3", passes=(FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENTS, second_backward("weight")),
+             problem=_dense_3d),
+    Operator(name="convolution 3x3", passes=(FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENTS, second_backward("weight")),
+             problem=_dense_2d),
     Operator(name="convolution_mean", passes=(FORWARD, backward("x", "weight"), second_backward("weight")),
              problem=_mean),
     Operator(name="batch_norm_act", passes=(FORWARD, backward("x", "gamma", "beta"), second_backward("x", "gamma")),

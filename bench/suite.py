@@ -17,7 +17,7 @@ class Suite:
     summary: str
     collect: Callable[[Settings], list[Row]]
     table: Callable[[Result], str]
-    """The Markdown that documents show."""
+    """The Markdown that documents show, with `environment.caption` under it."""
     draw: Callable[[Result], dict[str, str]] = lambda result: {}
     """Pictures of it: SVG by file name."""
     document: Path

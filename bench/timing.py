@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -43,8 +44,7 @@ def take_turns(ways: Mapping[str, Run], device: torch.device, *, seconds: float,
     """
     if device.type == "cuda":
         flush = _l2_flush(device)
-        clocks = {name: _cuda_clock(run, device, flush, lambda name=name: tell_uncaptured(name))  # type: ignore[misc]
-                  for name, run in ways.items()}
+        clocks = {name: _cuda_clock(run, device, flush, partial(tell_uncaptured, name)) for name, run in ways.items()}
     else:
         clocks = {name: _cpu_clock(run) for name, run in ways.items()}
     return alternate(clocks, seconds=seconds, min_rounds=min_rounds, max_rounds=max_rounds)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-DONE, BROKEN, USER_ERROR = 0, 1, 2
+DONE, BROKEN, USER_ERROR, REGRESSION = 0, 1, 2, 3
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal, as shells have it
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from .bench import BENCH
 from .command import Command, Parser, run_parsed
 from .info import INFO
 from .profile import PROFILE
@@ -17,6 +18,7 @@ COMMANDS: tuple[Command, ...] = (
     SAMPLE,
     INFO,
     PROFILE,
+    BENCH,
 )
 
 

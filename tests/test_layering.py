@@ -24,15 +24,16 @@ UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"
 UNSAFE_CALLS = {"eval", "exec", "torch.load"}
 
 # Generated, as .gitignore says: they may hold paths of the machine.
-GENERATED = (".git", ".venv", "runs", "profiles", "build", "dist", "*.egg-info", "__pycache__", ".*_cache",
-             ".hypothesis")
+GENERATED = (".git", ".venv", "runs", "profiles", "benchmarks", "build", "dist", "*.egg-info", "__pycache__",
+             ".*_cache", ".hypothesis")
 PRIVATE_PATHS = (b"../" + b"shared", b"/wo" + b"rk/")  # in two parts, or this file would hold them
 
 
 def files() -> Iterator[Path]:
     for folder, subfolders, names in os.walk(ROOT):
         subfolders[:] = [name for name in subfolders if not any(fnmatch(name, pattern) for pattern in GENERATED)]
-        yield from (path for name in names if (path := Path(folder, name)).is_file())  # a dangling link is none
+        yield from (path for name in names  # a dangling link is no file, and in a worktree .git is one with a path
+                    if (path := Path(folder, name)).is_file() and name != ".git")
 
 
 def imported(path: PurePosixPath, tree: ast.AST) -> Iterator[tuple[int, str]]:

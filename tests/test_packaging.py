@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("kernels", "engine", "bench", "cli")
-NOT_SOURCES = (".git", ".venv", ".typing", "runs", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
+NOT_SOURCES = (".git", ".venv", ".typing", "runs", "benchmarks", "build", "dist", "*.egg-info", "__pycache__",
+               ".*_cache")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ import pytest
 from sgif.bench import training_run
 from sgif.cli import command, main, train
 
+from .fake_suite import FAKE, install
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -89,6 +91,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "examples", folder / "examples")
     (folder / "README.md").write_text(README, encoding="utf-8")
     with pytest.MonkeyPatch.context() as monkeypatch:
+        install(monkeypatch, FAKE)  # `sgif bench` itself takes minutes
         monkeypatch.chdir(folder)
         for words in commands():
             run(words)
@@ -100,6 +103,7 @@ def test_commands_make_what_they_say(checkout: Path) -> None:
     assert {f"runs/demo/samples/sample_seed0_00{i}.gif" for i in range(4)} <= made
     assert {"runs/clouds/samples/sample_seed0_007.gif", "runs/clouds/samples/sample_seed0_000.mp4"} <= made
     assert {f"profiles/clouds/{name}" for name in ("profile.json", "profile.svg", "trace.json")} <= made
+    assert any(name.startswith("benchmarks/fake-") for name in made)
     assert {"bench/results/demo-cpu.json", "docs/images/demo.gif", "docs/images/sizes.gif"} <= made
 
 
@@ -139,7 +143,8 @@ def test_make_targets_exist() -> None:
 
 def test_exit_codes_are_those_of_the_command_line() -> None:
     (sentence,) = re.findall(r"\*\*Exit codes\.\*\*(.*?)\n\n", README, flags=re.S)
-    codes = (command.DONE, command.BROKEN, command.USER_ERROR, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+    codes = (command.DONE, command.BROKEN, command.USER_ERROR, command.REGRESSION, 128 + signal.SIGINT,
+             128 + signal.SIGTERM)
     assert tuple(map(int, re.findall(r"\b\d+\b", sentence))) == codes
 
 

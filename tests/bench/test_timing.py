@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
 
+from sgif.bench import timing
 from sgif.bench.timing import (
     CPU_CACHE_BYTES,
     MAX_COPIES,
@@ -29,7 +31,7 @@ def test_ways_take_turns_call_by_call():
     found = take_turns(ways, CPU, seconds=0, min_rounds=2)
     assert "".join(calls) == "abc" * 3
     assert list(found) == ["a", "b", "c"]
-    assert all(timing.rounds == 2 for timing in found.values())
+    assert all(way.rounds == 2 for way in found.values())
 
 
 def test_the_first_round_does_not_count():
@@ -51,8 +53,8 @@ def test_time_of_one_thread_is_that_of_its_processor():
 
 
 def test_quantiles_keep_four_digits_of_small_times():
-    timing = timing_of([1.23456e-5])
-    assert (timing.p20, timing.median, timing.p80) == (1.235e-5,) * 3
+    found = timing_of([1.23456e-5])
+    assert (found.p20, found.median, found.p80) == (1.235e-5,) * 3
 
 
 @pytest.mark.parametrize(("call", "cache", "copies"),
@@ -74,6 +76,59 @@ def test_the_largest_cache_is_read_from_the_system(tmp_path):
         (tmp_path / f"index{index}" / "size").write_text(size)
     assert cache_bytes(CPU, tmp_path) == 24 << 20
     assert cache_bytes(CPU, tmp_path / "absent") == CPU_CACHE_BYTES
+
+
+@pytest.fixture
+def half_millisecond_gpu(monkeypatch):
+    """Stands in for torch.cuda: whatever is between two events takes half a millisecond. Gives what happened."""
+    happened = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            happened.append("event")
+
+        def elapsed_time(self, _end):
+            return 0.5
+
+    class Graph:
+        def replay(self):
+            happened.append("replay")
+
+    @contextmanager
+    def capture(_graph, stream):
+        assert stream == "side stream"
+        happened.append("capture")
+        yield
+    for name, stand_in in {"Event": Event, "CUDAGraph": Graph, "graph": capture, "synchronize": lambda _device: None,
+                           "current_stream": lambda _device: "side stream"}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(timing, "_l2_flush", lambda _device: lambda: happened.append("flush"))
+    return happened
+
+
+def test_a_gpus_calls_fill_a_millisecond_in_a_graph_that_is_replayed_after_a_flush(half_millisecond_gpu):
+    found = take_turns({"way": lambda: half_millisecond_gpu.append("call")}, torch.device("cuda"), seconds=0,
+                       min_rounds=2, tell_uncaptured=pytest.fail)
+    one = ["flush", "event", "call", "event"]
+    assert half_millisecond_gpu[:7] == ["call"] * 3 + one
+    assert half_millisecond_gpu[7:] == ["capture", "call", "call"] + ["flush", "event", "replay", "event"] * 3
+    assert found["way"].median == 0.25e-3  # of two calls
+
+
+def test_what_no_graph_takes_is_timed_call_by_call_and_named(half_millisecond_gpu):
+    def reads_back():
+        half_millisecond_gpu.append("call")
+        if half_millisecond_gpu[-2:-1] == ["capture"]:
+            raise RuntimeError("operation not permitted when stream is capturing")
+    told = []
+    found = take_turns({"reads back": reads_back}, torch.device("cuda"), seconds=0, min_rounds=1,
+                       tell_uncaptured=told.append)
+    assert told == ["reads back"]
+    assert half_millisecond_gpu[-5:] == ["flush", "event", "call", "call", "event"]
+    assert found["reads back"].median == 0.25e-3
 
 
 @pytest.mark.gpu
