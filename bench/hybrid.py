@@ -19,7 +19,7 @@ from .counters import GPU, Counters, counters_of
 from .environment import is_there
 from .pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
 from .result import OURS, Case, Result, Row, Settings, Timing
-from .roofline import PREDICTED, prediction_values
+from .roofline import PREDICTED, fraction_values, prediction_values
 from .step_seconds import step_seconds
 
 DENSE = "dense 3D everywhere"
@@ -53,9 +53,12 @@ def hybrid_rows(settings: Settings, clip: tuple[int, int, int] = CLIP) -> Iterat
                 phases = rehearse(plans[way], scale, clip[2], config, GPU, fused=False).phases
                 for part, counters in _parts(phases).items():
                     case = _case(clip, plan, dtype, part)
-                    yield Row(case=case, way=way, counters=counters, values=prediction_values(counters, dtype),
-                              seconds=timings.get(way) if part == STEP else None,
-                              note="" if way in timings or part == GENERATOR else NOT_YET)
+                    values = prediction_values(counters, dtype)
+                    timing = timings.get(way) if part == STEP else None
+                    if timing:
+                        values |= fraction_values(values, timing.median, settings.device)
+                    yield Row(case=case, way=way, counters=counters, values=values, seconds=timing,
+                              note="" if timing or part == GENERATOR else NOT_YET)
                     sums.setdefault((way, part, "an iteration of each"), []).append(counters)
                     sums.setdefault((way, part, "all iterations"), []).append(_times(counters, plan.iterations))
         for (way, part, scales), counted in sums.items():

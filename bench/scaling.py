@@ -23,7 +23,7 @@ from .environment import caption, is_there
 from .hybrid import NOT_YET, SHOWN_DEVICE, draw_hybrid, figure_of, hybrid_rows, hybrid_table
 from .pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
 from .result import OURS, Case, Result, Row, Settings, Timing
-from .roofline import GRAPH_LAUNCH_SECONDS, PREDICTED, prediction_values
+from .roofline import FRACTION, GRAPH_LAUNCH_SECONDS, PREDICTED, fraction_values, prediction_values
 from .step_seconds import step_seconds
 from .suite import Suite
 
@@ -100,9 +100,11 @@ def series_rows(series: Sequence[Series], dtype: torch.dtype, settings: Settings
                 counted[shape] = count_step(shape, dtype)
                 if _is_timed(shape, dtype, settings):
                     measured[shape] = time_step(shape, dtype, settings.device)
+            values = prediction_values(counted[shape], dtype)
+            if shape in measured:
+                values |= fraction_values(values, measured[shape].median, settings.device)
             steps.append(Row(case=_case("step", one.axis, shape, dtype), way=OURS, seconds=measured.get(shape),
-                             counters=counted[shape], values=prediction_values(counted[shape], dtype),
-                             note="" if shape in measured else NOT_YET))
+                             counters=counted[shape], values=values, note="" if shape in measured else NOT_YET))
         yield from steps
         yield from exponent_rows(one.axis, dtype, steps, settings.device)
 
@@ -223,6 +225,8 @@ def _steps_table(result: Result, rows: Sequence[Row]) -> list[str]:
     for row in rows:
         c = row.counters
         seconds = f"{row.seconds.median:.3g} ({row.seconds.p20:.3g}-{row.seconds.p80:.3g})" if row.seconds else ""
+        if FRACTION in row.values:
+            seconds += f", {100 * row.values[FRACTION]:.0f} % of the bound"
         lines.append(f"| {row.case['axis']} | {'x'.join(map(str, row.case['shape']))} | {row.case['dtype']} | "
                      f"{c['launches']} | {c['bytes'] / 1e9:.3g} | {c['flops'] / 1e12:.3g} | "
                      f"{c['peak_bytes'] / 2**30:.3g} | {1e3 * row.values[PREDICTED + SHOWN_DEVICE]:.3g} | {seconds} |")
@@ -261,7 +265,9 @@ def _draw_steps(result: Result) -> dict[str, str]:
     names = [name for name in FIGURES if name != "seconds" or any(row.seconds for row in steps)]
     dtypes = list(dict.fromkeys(row.case["dtype"] for row in steps))
     places = [(name, axis) for name in names for axis in AXES]
-    with small_multiples([FIGURES[name][0] for name, _ in places], columns=len(AXES), sharey="row",
+    on = f" on a {'GPU' if result.device['kind'] == 'cuda' else 'CPU'}"
+    titles = [FIGURES[name][0] + (on if name == "seconds" else "") for name, _ in places]
+    with small_multiples(titles, columns=len(AXES), sharey="row",
                          title="Cost of a training step by pixels, frames and channels, counted as on an H100",
                          panel_inches=(3.3, 2.4)) as (figure, axes):
         for panel, (name, axis) in zip(axes, places, strict=True):

@@ -146,8 +146,11 @@ def test_a_cpu_times_small_shapes_once_and_says_what_it_did_not(counted: list[tu
 def test_a_gpu_times_all_and_one_that_is_not_there_none(counted: list[tuple[int, ...]],
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "is_there", lambda device: True)
-    list(series_rows(SERIES[:1], F32, settings(device=GPU, timed=True)))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    rows = list(series_rows(SERIES[:1], F32, settings(device=GPU, timed=True)))
     assert len(counted) == len(SERIES[0].sizes)
+    assert all("fraction of the bound" in row.values for row in rows if row.seconds)
+    assert "% of the bound" in table(result(rows, GPU))
     monkeypatch.setattr(scaling, "is_there", lambda device: False)
     rows = list(series_rows(SERIES[:1], F32, settings(device=GPU, timed=True)))
     assert len(counted) == len(SERIES[0].sizes)
@@ -243,7 +246,7 @@ def test_pictures_have_a_panel_per_figure_and_axis(pyramid: list[Row]) -> None:
     rows = [*series_rows(SERIES, F32, settings(timed=True)), *pyramid]
     found = {name: " ".join(ElementTree.fromstring(svg).itertext()) for name, svg in draw(result(rows)).items()}
     assert found.keys() == {"bench-scaling.svg", "bench-hybrid.svg"}
-    words = ("~ C^2.00", "~ T^1.00", "frames T; C 32, 128x128", "frames T; C 32, 32x32", "s, measured", "TFLOP")
+    words = ("~ C^2.00", "~ T^1.00", "frames T; C 32, 128x128", "frames T; C 32, 32x32", "s, measured on a CPU")
     assert all(word in found["bench-scaling.svg"] for word in words)
     assert all(word in found["bench-hybrid.svg"] for word in ("generator: TFLOP", "ours, % of dense", DENSE, "18x18"))
 
