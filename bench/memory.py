@@ -20,6 +20,7 @@ from ..engine.config import Preset, TrainConfig, preset_config
 from ..engine.profiling.budget import largest_fits, option_sets
 from ..engine.profiling.forecast import forecast_scale
 from ..engine.profiling.measure import measure_scale
+from ..engine.profiling.memory import available_bytes, gib_text
 from ..engine.profiling.rehearsal import counting_for
 from ..engine.pyramid import ScalePlan, plan_scales
 from .baselines import PlainStep
@@ -110,22 +111,25 @@ def _our_row(case: Case, plans: Sequence[ScalePlan], plan: ScalePlan, config: Tr
     values: dict[str, float] = {
         "workspace_bytes": forecast.workspace_bytes, "host_bytes": forecast.host_bytes,
         **{f"peak {phase}": cost.peak_bytes for phase, cost in forecast.phases.items()}}
-    note = ""
-    if settings.device.type == "cuda" and not (settings.timed and is_there(settings.device)):
-        note = NOT_YET
-    elif settings.timed:
-        unfused = replace(config, fuse=False)
-        if settings.device.type == "cpu":
-            on_cpu = forecast_scale(plans, plan.index, num_frames, unfused, settings.device)
-            values["forecast_bytes"] = on_cpu.peak_bytes
-        else:
-            values["forecast_bytes"] = forecast.peak_bytes
-        if settings.device.type == "cpu" and prod(case["shape"]) > MEASURED_NUMBERS:
-            note = f"not measured on a CPU: over {MEASURED_NUMBERS:,} numbers per activation"
-        else:
-            measured = measure_scale(plans, plan.index, num_frames, unfused, settings.device, steps=1)
-            values["measured_bytes"] = measured.peak_bytes
-    return Row(case=case, way=OURS, counters=counters, values=values, note=note)
+    if settings.timed and is_there(settings.device):
+        measured, note = _measured(plans, plan, config, num_frames, settings.device)
+        return Row(case=case, way=OURS, counters=counters, values=values | measured, note=note)
+    return Row(case=case, way=OURS, counters=counters, values=values, note=NOT_YET)
+
+
+def _measured(plans: Sequence[ScalePlan], plan: ScalePlan, config: TrainConfig, num_frames: int,
+              device: torch.device) -> tuple[dict[str, float], str]:
+    """The forecast for the device and, where steps can be run, the allocator's peak; else why not."""
+    config = replace(config, fuse=False)  # to compile norms on a CPU takes longer than the rest
+    forecast = forecast_scale(plans, plan.index, num_frames, config, device).peak_bytes
+    values: dict[str, float] = {"forecast_bytes": forecast}
+    if device.type == "cpu" and plan.channels * plan.frames_per_step * prod(plan.size) > MEASURED_NUMBERS:
+        return values, f"not measured on a CPU: over {MEASURED_NUMBERS:,} numbers per activation"
+    room = available_bytes(device)
+    if room is not None and forecast > room:
+        return values, f"not measured: {gib_text(forecast)} are needed, {gib_text(room)} are free"
+    values["measured_bytes"] = measure_scale(plans, plan.index, num_frames, config, device, steps=1).peak_bytes
+    return values, ""
 
 
 def count_plain(plan: ScalePlan, amp: bool) -> Counters:
@@ -151,6 +155,7 @@ def fit_rows(settings: Settings, budgets_gib: Sequence[int] = BUDGETS_GIB) -> li
     height, width, frames = BUDGET_CLIP
     fits = largest_fits([gib << 30 for gib in budgets_gib], frames, (height, width), preset_config(BUDGET_PRESET), GPU,
                         on_options=lambda options: settings.tell(f"memory: what fits, {options}"))
+    # The clip has no size of its own: 1x1 are its proportions.
     return [Row(case={"what": "fits", "clip": [frames, 1, 1], "scale": None, "kind": None, "shape": None,
                       "options": fit.options, "gib": fit.budget_bytes >> 30}, way=OURS,
                 values={"height": fit.size[0] if fit.size else 0, "width": fit.size[1] if fit.size else 0,

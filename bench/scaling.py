@@ -98,8 +98,8 @@ def series_rows(series: Sequence[Series], dtype: torch.dtype, settings: Settings
             if shape not in counted:  # the base is in several
                 settings.tell(f"scaling: {one.axis}, {'x'.join(map(str, shape))}, {_name(dtype)}")
                 counted[shape] = count_step(shape, dtype)
-                if _is_timed(shape, dtype, settings):
-                    measured[shape] = time_step(shape, dtype, settings.device)
+                if _is_timed(shape, dtype, settings) and (timing := time_step(shape, dtype, settings.device)):
+                    measured[shape] = timing
             values = prediction_values(counted[shape], dtype)
             if shape in measured:
                 values |= fraction_values(values, measured[shape].median, settings.device)
@@ -131,11 +131,11 @@ def count_step(shape: Shape, dtype: torch.dtype) -> Counters:
     return counters_of({name: cost for name, cost in phases.items() if name != RECONSTRUCTION})
 
 
-def time_step(shape: Shape, dtype: torch.dtype, device: torch.device) -> Timing:
-    """Seconds of a step."""
+def time_step(shape: Shape, dtype: torch.dtype, device: torch.device) -> Timing | None:
+    """Seconds of a step; None where a GPU has no room for it."""
     config = preset_config("paper", amp=dtype == torch.bfloat16)
     return step_seconds({OURS: ([plan_of(shape)], 0, shape[1], config)}, device, seconds=SECONDS,
-                        min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)[OURS]
+                        min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS).get(OURS)
 
 
 def _case(what: str, axis: str, shape: Sequence[int | str], dtype: torch.dtype, of: str | None = None) -> Case:

@@ -34,14 +34,20 @@ def step_seconds(cases: Mapping[str, StepCase], device: torch.device, *, seconds
 
     On a GPU a step replays the CUDA graph that training captures, and is timed by the host's clock until the device has
     done it, the draw of its random numbers included. **That has not run on a GPU yet.**
+
+    Returns:
+        Seconds by name; nothing where a GPU has no room for all of them at once.
     """
-    steps = {name: _step(trainer_of(case, device)) for name, case in cases.items()}
-    if device.type == "cpu":
-        return take_turns(steps, device, seconds=seconds, min_rounds=min_rounds, max_rounds=max_rounds)
-    clocks = {name: _synchronised(step, device) for name, step in steps.items()}
-    for clock in clocks.values():
-        clock()  # compiles, and captures the graph
-    return alternate(clocks, seconds=seconds, min_rounds=min_rounds, max_rounds=max_rounds)
+    try:
+        steps = {name: _step(trainer_of(case, device)) for name, case in cases.items()}
+        if device.type == "cpu":
+            return take_turns(steps, device, seconds=seconds, min_rounds=min_rounds, max_rounds=max_rounds)
+        clocks = {name: _synchronised(step, device) for name, step in steps.items()}
+        for clock in clocks.values():
+            clock()  # compiles, and captures the graph
+        return alternate(clocks, seconds=seconds, min_rounds=min_rounds, max_rounds=max_rounds)
+    except torch.OutOfMemoryError:
+        return {}
 
 
 def _step(trainer: ScaleTrainer) -> Callable[[], object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
@@ -74,6 +75,14 @@ def test_large_scales_are_not_measured_on_a_cpu(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(memory, "measure_scale", lambda *_, **__: pytest.fail("measured"))
     row = next(scale_rows(TINY, 0, settings(timed=True, dtypes=(torch.float32,))))
     assert row.note == "not measured on a CPU: over 1,000 numbers per activation"
+
+
+def test_what_has_no_room_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 1 << 10)
+    monkeypatch.setattr(memory, "measure_scale", lambda *_, **__: pytest.fail("measured"))
+    row = next(scale_rows(TINY, 0, settings(timed=True, dtypes=(torch.float32,))))
+    assert re.fullmatch(r"not measured: \d+ MiB are needed, 0 MiB are free", row.note)
+    assert row.values["forecast_bytes"] > 1 << 20
 
 
 def test_a_gpu_that_is_not_there_is_not_yet_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,13 @@ def test_a_step_is_timed() -> None:
     assert all(timing.rounds == 2 and 0 < timing.p20 <= timing.median for timing in found.values())
 
 
+def test_steps_without_room_have_no_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+    monkeypatch.setattr(step_seconds, "trainer_of", full)
+    assert scaling.time_step((8, 4, 6, 7), F32, CPU) is None
+
+
 # ---- Hybrid against dense --------------------------------------------------------------------------------------------
 
 
