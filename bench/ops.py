@@ -15,18 +15,12 @@ from .gate import Verdict, gate_shape
 from .op_bench import OpBench, OpCase, op_cases
 from .ops_report import draw, table
 from .result import GATE_FAILED, CaseSet, Row, Settings, Timing, case_text
-from .roofline import PREDICTED, fraction, prediction_values
+from .roofline import fraction_values, prediction_values
 from .suite import Suite
 from .timing import Run, take_turns
 
 SECONDS: dict[CaseSet, float] = {"small": 1.5, "paper": 4.0, "large": 2.0}
 """Of a case's rounds, of which there are five at least."""
-FRACTION = "fraction of the bound"
-
-PREDICTED_AS = {"NVIDIA H100 80GB HBM3": "H100 SXM", "NVIDIA H100 PCIe": "H100 PCIe",
-                "NVIDIA A100-SXM4-80GB": "A100 80GB", "NVIDIA L4": "L4", "NVIDIA GeForce RTX 4090": "RTX 4090",
-                "Tesla T4": "T4"}
-"""Names of predicted devices by what drivers call them."""
 
 
 def collect(settings: Settings) -> list[Row]:
@@ -103,9 +97,7 @@ def _judged(row: Row, verdict: Verdict, case: OpCase) -> Row:
 
 def _timed(row: Row, timing: Timing, uncaptured: bool, device: torch.device) -> Row:
     row = _noted(replace(row, seconds=timing), "no CUDA graph takes it" if uncaptured else "")
-    name = PREDICTED_AS.get(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
-    bound = row.values.get(f"{PREDICTED}{name}")
-    return replace(row, values={**row.values, FRACTION: _four_digits(fraction(bound, timing.median))}) if bound else row
+    return replace(row, values={**row.values, **fraction_values(row.values, timing.median, device)})
 
 
 def _noted(row: Row, note: str) -> Row:

@@ -118,5 +118,6 @@ def ways_of(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
 
 
 def case_text(case: Case) -> str:
-    """A case in one line: `separable_conv3d, forward, 1x32x8x25x44, float32`."""
-    return ", ".join("x".join(map(str, value)) if isinstance(value, list) else str(value) for value in case.values())
+    """A case in one line: `separable_conv3d, forward, 1x32x8x25x44, float32`; what is None is left out."""
+    return ", ".join("x".join(map(str, value)) if isinstance(value, list) else str(value)
+                     for value in case.values() if value is not None)

@@ -52,6 +52,13 @@ DEVICES: Mapping[str, Peaks] = {
     "T4": _peaks(8.1, None, 320),             # NVIDIA T4 data sheet; no bfloat16 (its float16: 65)
 }
 
+DRIVER_NAMES = {"NVIDIA H100 80GB HBM3": "H100 SXM", "NVIDIA H100 PCIe": "H100 PCIe",
+                "NVIDIA A100-SXM4-80GB": "A100 80GB", "NVIDIA L4": "L4", "NVIDIA GeForce RTX 4090": "RTX 4090",
+                "Tesla T4": "T4"}
+"""Names of DEVICES by what drivers call them."""
+FRACTION = "fraction of the bound"
+"""Its name in a row's values."""
+
 
 def predict(counters: Mapping[str, int], dtype: torch.dtype, *, graph: bool = True) -> dict[str, float]:
     """A lower bound in seconds for each of DEVICES that computes `dtype`.
@@ -81,3 +88,11 @@ def fraction(predicted: float, measured: float) -> float:
     if predicted <= 0 or measured <= 0:
         raise ValueError(f"predicted {predicted} s, measured {measured} s: expected more than 0")
     return predicted / measured
+
+
+def fraction_values(values: Mapping[str, float], measured: float, device: torch.device) -> dict[str, float]:
+    """The fraction that `measured` seconds on `device` are of a row's prediction for it, to four digits, for the row's
+    values; nothing where there is no prediction."""
+    name = DRIVER_NAMES.get(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    bound = values.get(f"{PREDICTED}{name}")
+    return {FRACTION: float(f"{fraction(bound, measured):.4g}")} if bound else {}

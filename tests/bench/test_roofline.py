@@ -8,6 +8,7 @@ from sgif.bench.roofline import (
     EAGER_LAUNCH_SECONDS,
     GRAPH_LAUNCH_SECONDS,
     fraction,
+    fraction_values,
     predict,
     prediction_values,
 )
@@ -61,3 +62,11 @@ def test_fraction_is_of_what_is_possible() -> None:
     assert fraction(1.0, 4.0) == 0.25
     with pytest.raises(ValueError, match=r"measured 0\.0 s"):
         fraction(1.0, 0.0)
+
+
+def test_the_fraction_is_that_of_the_device_s_own_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"predicted H100 SXM": 1.0, "predicted L4": 3.0}
+    assert fraction_values(values, 4.0, torch.device("cpu")) == {}
+    for name, expected in (("NVIDIA L4", {"fraction of the bound": 0.75}), ("Tesla T4", {}), ("another", {})):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        assert fraction_values(values, 4.0, torch.device("cuda")) == expected

@@ -1,0 +1,70 @@
+"""Seconds of training steps that take turns, as training runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from ..engine.config import TrainConfig
+from ..engine.profiling.rehearsal import scale_data, untrained_stages
+from ..engine.pyramid import ScalePlan
+from ..engine.step import ScaleTrainer
+from .result import Timing
+from .timing import alternate, take_turns
+
+StepCase = tuple[Sequence[ScalePlan], int, int, TrainConfig]
+"""The scales, which one is trained, the clip's frames, the settings."""
+
+
+def trainer_of(case: StepCase, device: torch.device) -> ScaleTrainer:
+    """A scale at the beginning of its training, its clip noise and the coarser scales untrained."""
+    plans, scale, num_frames, config = case
+    data = scale_data(plans, scale, num_frames, lambda *shape: torch.rand(shape) * 2 - 1)[-1]
+    coarser = untrained_stages(plans[:scale], config)
+    for stage in coarser:
+        stage.generator.to(device)
+    return ScaleTrainer(plans[scale], config, coarser, data, device)
+
+
+def step_seconds(cases: Mapping[str, StepCase], device: torch.device, *, seconds: float, min_rounds: int,
+                 max_rounds: int) -> dict[str, Timing]:
+    """Time a step of each of `cases`; the steps take turns, and a round that does not count comes first.
+
+    On a GPU a step replays the CUDA graph that training captures, and is timed by the host's clock until the device has
+    done it, the draw of its random numbers included. **That has not run on a GPU yet.**
+
+    Returns:
+        Seconds by name; nothing where a GPU has no room for all of them at once.
+    """
+    try:
+        steps = {name: _step(trainer_of(case, device)) for name, case in cases.items()}
+        if device.type == "cpu":
+            return take_turns(steps, device, seconds=seconds, min_rounds=min_rounds, max_rounds=max_rounds)
+        clocks = {name: _synchronised(step, device) for name, step in steps.items()}
+        for clock in clocks.values():
+            clock()  # compiles, and captures the graph
+        return alternate(clocks, seconds=seconds, min_rounds=min_rounds, max_rounds=max_rounds)
+    except torch.OutOfMemoryError:
+        return {}
+
+
+def _step(trainer: ScaleTrainer) -> Callable[[], object]:
+    iteration = -1
+
+    def step() -> object:
+        nonlocal iteration
+        iteration += 1
+        return trainer.train_step(iteration)
+    return step
+
+
+def _synchronised(run: Callable[[], object], device: torch.device) -> Callable[[], float]:
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        run()
+        torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+    return clock
