@@ -1,18 +1,21 @@
 """What one would write first: the same model and losses in plain torch modules, with autograd's own derivatives.
 
-float32, contiguous tensors, nn.Conv, nn.BatchNorm, nn.LeakyReLU, and the penalty's double backward as autograd records
-it. *Naive* trains on one clip per step. *Fair* trains on two and is counted per clip, which keeps ATen from sending 3D
-convolutions of small clips to `slow_conv3d`.
+float32 unless under autocast, contiguous tensors, nn.Conv, nn.BatchNorm, nn.LeakyReLU, and the penalty's double
+backward as autograd records it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from ..engine.config import TrainConfig
 from ..engine.losses import ROOT_EPS, color_statistics_loss, reconstruction_loss
+from ..engine.pyramid import ScalePlan
 from ..kernels import frame_color_statistics
+from .counters import Counters, count
 
 Losses = dict[str, Tensor]
 
@@ -27,22 +30,29 @@ def _network(dims: int, width: int, outputs: int) -> nn.Sequential:
 
 
 class PlainStep:
-    """Both critics, a dense 3D generator, and one training step of them.
+    """A dense 3D generator, critics, and one training step of them.
 
     Args:
         width: channels.
         config: weights of the losses and Adam's settings.
         fused: Adam in one launch.
+        singan: SinGAN in 3D: without the image critic and the colour statistics.
     """
 
-    def __init__(self, width: int, config: TrainConfig, *, fused: bool = False) -> None:
-        self.config = config
+    def __init__(self, width: int, config: TrainConfig, *, fused: bool = False, singan: bool = False) -> None:
+        self.config, self.singan = config, singan
         self.image_critic, self.video_critic = _network(2, width, 1), _network(3, width, 1)
         self.generator = _network(3, width, 3)
-        critics = [*self.image_critic.parameters(), *self.video_critic.parameters()]
+        critics = [*(() if singan else self.image_critic.parameters()), *self.video_critic.parameters()]
         self.critics_adam, self.generator_adam = (
             torch.optim.Adam(parameters, lr=config.lr, betas=(config.beta1, 0.999), fused=fused)
             for parameters in (critics, self.generator.parameters()))
+
+    def to(self, device: torch.device) -> PlainStep:
+        """Move the networks."""
+        for network in (self.image_critic, self.video_critic, self.generator):
+            network.to(device)
+        return self
 
     def __call__(self, real: Tensor, noise: Tensor, z_fixed: Tensor) -> Losses:
         """A critic step and a generator step on `real`, `noise` and `z_fixed` [clips, 3, T, H, W]; every loss term,
@@ -50,12 +60,13 @@ class PlainStep:
         clips = torch.tanh(self.generator(torch.cat((noise, z_fixed))))
         fake, reconstruction = clips.chunk(2)
         losses = self.critic_step(real, fake.detach())
-        image, video = self.image_critic(_frames(fake)).mean(), self.video_critic(fake).mean()
-        losses |= {"G/image": -image, "G/video": -video, "G/rec": reconstruction_loss(reconstruction, real),
-                   "G/stat": color_statistics_loss(fake, *frame_color_statistics(real))}
+        losses |= {"G/video": -self.video_critic(fake).mean(), "G/rec": reconstruction_loss(reconstruction, real)}
         config = self.config
-        total = (config.image_weight * losses["G/image"] + config.video_weight * losses["G/video"]
-                 + config.rec_weight * losses["G/rec"] + config.stat_weight * losses["G/stat"])
+        total = config.video_weight * losses["G/video"] + config.rec_weight * losses["G/rec"]
+        if not self.singan:
+            losses |= {"G/image": -self.image_critic(_frames(fake)).mean(),
+                       "G/stat": color_statistics_loss(fake, *frame_color_statistics(real))}
+            total = total + config.image_weight * losses["G/image"] + config.stat_weight * losses["G/stat"]
         self.generator_adam.zero_grad()
         total.backward()
         self.generator_adam.step()
@@ -63,8 +74,8 @@ class PlainStep:
 
     def critic_step(self, real: Tensor, fake: Tensor) -> Losses:
         losses: Losses = {}
-        for name, critic, real_x, fake_x in (("image", self.image_critic, _frames(real), _frames(fake)),
-                                             ("video", self.video_critic, real, fake)):
+        pairs = (("image", self.image_critic, _frames(real), _frames(fake)), ("video", self.video_critic, real, fake))
+        for name, critic, real_x, fake_x in pairs[self.singan:]:
             losses[f"D/{name}"] = critic(fake_x).mean() - critic(real_x).mean()
             losses[f"D/{name}_gp"] = _gradient_penalty(critic, real_x, fake_x)
         total = sum(loss * (self.config.gp_weight if name.endswith("gp") else 1) for name, loss in losses.items())
@@ -80,7 +91,22 @@ def _frames(clips: Tensor) -> Tensor:
 
 
 def _gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    mix = torch.rand(real.shape[0], *[1] * (real.dim() - 1))
+    mix = torch.rand(real.shape[0], *[1] * (real.dim() - 1), device=real.device)
     x = (mix * real + (1 - mix) * fake).requires_grad_()
     gradient, = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     return (((gradient.square().sum(1) + ROOT_EPS).sqrt() - 1) ** 2).mean()
+
+
+def count_plain(plan: ScalePlan, *, amp: bool, singan: bool = False) -> Counters:
+    """Counters of a plain step on one clip of a scale's shape. Its optimizers are fused, which torch's own default is
+    not."""
+    def make() -> Callable[[], object]:
+        step = PlainStep(plan.channels, TrainConfig(), fused=True, singan=singan)
+        clips = [torch.empty(1, 3, plan.frames_per_step, *plan.size) for _ in range(3)]
+
+        def run() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=amp):  # fakes are on the CPU
+                step(*clips)
+        run()  # the first step makes what optimizers keep
+        return run
+    return count(make)

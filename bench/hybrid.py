@@ -8,6 +8,7 @@ that follow from them; seconds where a GPU is there. No GPU has run it yet.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 
@@ -20,7 +21,7 @@ from .environment import is_there
 from .pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
 from .result import OURS, Case, Result, Row, Settings, Timing
 from .roofline import PREDICTED, fraction_values, prediction_values
-from .step_seconds import step_seconds
+from .step_seconds import engine_step, step_seconds
 
 DENSE = "dense 3D everywhere"
 CLIP = (256, 256, 16)  # height, width, frames
@@ -101,8 +102,9 @@ def _timings(plans: dict[str, list[ScalePlan]], scale: int, num_frames: int, way
     """Seconds of a step of each way, on a GPU that is there: on a CPU the finest scales take minutes a step."""
     if not settings.timed or settings.device.type != "cuda" or not is_there(settings.device):
         return {}
-    steps = {way: (plans[way], scale, num_frames, config) for way, config in ways.items()}
-    return step_seconds(steps, settings.device, seconds=SECONDS, min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
+    makers = {way: partial(engine_step, plans[way], scale, num_frames, config, settings.device)
+              for way, config in ways.items()}
+    return step_seconds(makers, settings.device, seconds=SECONDS, min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
 
 
 # ---- Report ----------------------------------------------------------------------------------------------------------

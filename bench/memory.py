@@ -9,7 +9,7 @@ on a GPU at all. No GPU has run it yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -23,9 +23,9 @@ from ..engine.profiling.measure import measure_scale
 from ..engine.profiling.memory import available_bytes, gib_text
 from ..engine.profiling.rehearsal import counting_for
 from ..engine.pyramid import ScalePlan, plan_scales
-from .baselines import PlainStep
+from .baselines import count_plain
 from .cases import SQUARE, WIDE
-from .counters import COUNTED_ARCH, GPU, Counters, count, require_triton
+from .counters import COUNTED_ARCH, GPU, require_triton
 from .environment import caption, is_there
 from .pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
 from .result import OURS, Case, CaseSet, Result, Row, Settings
@@ -99,7 +99,7 @@ def scale_rows(clip: Clip, scale: int, settings: Settings) -> Iterator[Row]:
                 "shape": [plan.channels, plan.frames_per_step, *plan.size], "options": options, "gib": None}
         yield _our_row(case, plans, plan, config, clip[2], settings)
         if not config.checkpointing:
-            yield Row(case=case, way=PLAIN, counters=count_plain(plan, config.amp),
+            yield Row(case=case, way=PLAIN, counters=count_plain(plan, amp=config.amp),
                       note="dense 3D at every scale, no coarser scales below it")
 
 
@@ -130,21 +130,6 @@ def _measured(plans: Sequence[ScalePlan], plan: ScalePlan, config: TrainConfig, 
         return values, f"not measured: {gib_text(forecast)} are needed, {gib_text(room)} are free"
     values["measured_bytes"] = measure_scale(plans, plan.index, num_frames, config, device, steps=1).peak_bytes
     return values, ""
-
-
-def count_plain(plan: ScalePlan, amp: bool) -> Counters:
-    """Counters of a plain step on one clip of a scale's shape. Its optimizers are fused, which torch's own default is
-    not."""
-    def make() -> Callable[[], object]:
-        step = PlainStep(plan.channels, TrainConfig(), fused=True)
-        clips = [torch.empty(1, 3, plan.frames_per_step, *plan.size) for _ in range(3)]
-
-        def run() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=amp):  # fakes are on the CPU
-                step(*clips)
-        run()  # the first step makes what optimizers keep
-        return run
-    return count(make)
 
 
 # ---- Budgets ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from .hybrid import NOT_YET, SHOWN_DEVICE, draw_hybrid, figure_of, hybrid_rows, 
 from .pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
 from .result import OURS, Case, Result, Row, Settings, Timing
 from .roofline import FRACTION, GRAPH_LAUNCH_SECONDS, PREDICTED, fraction_values, prediction_values
-from .step_seconds import step_seconds
+from .step_seconds import engine_step, step_seconds
 from .suite import Suite
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ def count_step(shape: Shape, dtype: torch.dtype) -> Counters:
 def time_step(shape: Shape, dtype: torch.dtype, device: torch.device) -> Timing | None:
     """Seconds of a step; None where a GPU has no room for it."""
     config = preset_config("paper", amp=dtype == torch.bfloat16)
-    return step_seconds({OURS: ([plan_of(shape)], 0, shape[1], config)}, device, seconds=SECONDS,
-                        min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS).get(OURS)
+    makers = {OURS: partial(engine_step, [plan_of(shape)], 0, shape[1], config, device)}
+    return step_seconds(makers, device, seconds=SECONDS, min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS).get(OURS)
 
 
 def _case(what: str, axis: str, shape: Sequence[int | str], dtype: torch.dtype, of: str | None = None) -> Case:

@@ -14,13 +14,18 @@ from ..engine.step import ScaleTrainer
 from .result import Timing
 from .timing import alternate, take_turns
 
-StepCase = tuple[Sequence[ScalePlan], int, int, TrainConfig]
-"""The scales, which one is trained, the clip's frames, the settings."""
+Step = Callable[[], object]
 
 
-def trainer_of(case: StepCase, device: torch.device) -> ScaleTrainer:
-    """A scale at the beginning of its training, its clip noise and the coarser scales untrained."""
-    plans, scale, num_frames, config = case
+def engine_step(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: TrainConfig,
+                device: torch.device) -> Step:
+    """Steps of one of the scales of a clip, from the beginning of its training; its clip noise and the coarser scales
+    untrained."""
+    return steps_of(engine_trainer(plans, scale, num_frames, config, device))
+
+
+def engine_trainer(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: TrainConfig,
+                   device: torch.device) -> ScaleTrainer:
     data = scale_data(plans, scale, num_frames, lambda *shape: torch.rand(shape) * 2 - 1)[-1]
     coarser = untrained_stages(plans[:scale], config)
     for stage in coarser:
@@ -28,18 +33,28 @@ def trainer_of(case: StepCase, device: torch.device) -> ScaleTrainer:
     return ScaleTrainer(plans[scale], config, coarser, data, device)
 
 
-def step_seconds(cases: Mapping[str, StepCase], device: torch.device, *, seconds: float, min_rounds: int,
-                 max_rounds: int) -> dict[str, Timing]:
-    """Time a step of each of `cases`; the steps take turns, and a round that does not count comes first.
+def steps_of(trainer: ScaleTrainer) -> Step:
+    iteration = -1
 
-    On a GPU a step replays the CUDA graph that training captures, and is timed by the host's clock until the device has
-    done it, the draw of its random numbers included. **That has not run on a GPU yet.**
+    def step() -> object:
+        nonlocal iteration
+        iteration += 1
+        return trainer.train_step(iteration)
+    return step
+
+
+def step_seconds(makers: Mapping[str, Callable[[], Step]], device: torch.device, *, seconds: float, min_rounds: int,
+                 max_rounds: int) -> dict[str, Timing]:
+    """Time the steps that `makers` make; they take turns, and a round that does not count comes first.
+
+    On a GPU the engine's step replays the CUDA graph that training captures. Steps are timed there by the host's clock
+    until the device has done them, the draw of their random numbers included. **That has not run on a GPU yet.**
 
     Returns:
         Seconds by name; nothing where a GPU has no room for all of them at once.
     """
     try:
-        steps = {name: _step(trainer_of(case, device)) for name, case in cases.items()}
+        steps = {name: make() for name, make in makers.items()}
         if device.type == "cpu":
             return take_turns(steps, device, seconds=seconds, min_rounds=min_rounds, max_rounds=max_rounds)
         clocks = {name: _synchronised(step, device) for name, step in steps.items()}
@@ -50,17 +65,7 @@ def step_seconds(cases: Mapping[str, StepCase], device: torch.device, *, seconds
         return {}
 
 
-def _step(trainer: ScaleTrainer) -> Callable[[], object]:
-    iteration = -1
-
-    def step() -> object:
-        nonlocal iteration
-        iteration += 1
-        return trainer.train_step(iteration)
-    return step
-
-
-def _synchronised(run: Callable[[], object], device: torch.device) -> Callable[[], float]:
+def _synchronised(run: Step, device: torch.device) -> Callable[[], float]:
     def clock() -> float:
         torch.cuda.synchronize(device)
         began = time.perf_counter()

@@ -10,10 +10,18 @@ from ..engine.config import ConfigError
 from ..engine.device import resolve_device
 from ..engine.profiling.profile import forecast_device
 from .environment import conditions, result
+from .memory import MEMORY
+from .ops import OPS
 from .result import CaseSet, Result, Settings
+from .scaling import SCALING
+from .step import STEP
 from .suite import Suite
 
 SUITES: tuple[Suite, ...] = (
+    OPS,
+    STEP,
+    MEMORY,
+    SCALING,
 )
 """In the order of `sgif bench all`."""
 ALL = "all"

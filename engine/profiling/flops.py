@@ -49,7 +49,7 @@ _ATEN: Mapping[Any, Callable[..., int]] = {
     aten.addmm.default: _added_product, aten.baddbmm.default: _added_product,
 }
 
-# ---- Ours: arguments as kernels/separable_conv3d.py and kernels/depthwise_pair.py register them ---------------------
+# ---- Ours: arguments as kernels/ registers them ---------------------
 
 
 def _pair(x: Tensor, v: Tensor) -> int:
@@ -81,6 +81,8 @@ _OURS: Mapping[str, Callable[..., int]] = {
     "depthwise_pair_fwd": lambda v, x, *_: _pair(x, v),
     "depthwise_pair_bwd_input": lambda dx, dv, *_: _pair(dx, dv),
     "depthwise_pair_bwd_weight": lambda _, x, dv, *__: _pair_weights(x, dv),
+    "depthwise_taps_fwd": lambda v, *_: 2 * 27 * v.numel(),
+    "depthwise_taps_bwd_weight": lambda _, x, dv, *__: _pair_weights(x, dv),
     "separable_conv_fwd": _separable,
     "separable_conv_stats_fwd": _separable,
     "separable_conv_bwd_pointwise": lambda _, x, dy, *__: _pointwise_weights(x, dy),

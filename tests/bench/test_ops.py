@@ -25,6 +25,7 @@ from sgif.bench.operators import (
 )
 from sgif.bench.ops_report import NOT_MEASURED, draw, table
 from sgif.bench.result import GATE_FAILED, OURS, Result, Row, Settings, Timing
+from sgif.bench.roofline import FRACTION
 from sgif.kernels.fusion import fused_functions
 
 CPU = torch.device("cpu")
@@ -212,10 +213,10 @@ def test_the_fraction_of_the_bound_stands_beside_a_gpus_time(monkeypatch):
     counted = Row(case={}, way=OURS, values={"predicted H100 SXM": 2e-6, "predicted L4": 9e-6})
     timing = Timing(median=8e-6, p20=7e-6, p80=9e-6, rounds=5)
     timed = ops._timed(counted, timing, True, torch.device("cuda"))
-    assert timed.values[ops.FRACTION] == 0.25
+    assert timed.values[FRACTION] == 0.25
     assert timed.note == "no CUDA graph takes it"
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "another")
-    assert ops.FRACTION not in ops._timed(counted, timing, False, torch.device("cuda")).values
+    assert FRACTION not in ops._timed(counted, timing, False, torch.device("cuda")).values
     assert ops._timed(counted, timing, False, CPU).values == counted.values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
@@ -170,8 +171,8 @@ def test_a_step_is_timed() -> None:
     """Every step of training, in turn with another."""
     config = ways_of_clip(CLIP, False)
     plans = {way: plan_scales(*CLIP, changed) for way, changed in config.items()}
-    cases = {way: (plans[way], 0, CLIP[2], config[way]) for way in plans}
-    found = step_seconds.step_seconds(cases, CPU, seconds=0, min_rounds=2, max_rounds=2)
+    makers = {way: partial(step_seconds.engine_step, plans[way], 0, CLIP[2], config[way], CPU) for way in plans}
+    found = step_seconds.step_seconds(makers, CPU, seconds=0, min_rounds=2, max_rounds=2)
     assert found.keys() == {OURS, DENSE}
     assert all(timing.rounds == 2 and 0 < timing.p20 <= timing.median for timing in found.values())
 
@@ -179,7 +180,7 @@ def test_a_step_is_timed() -> None:
 def test_steps_without_room_have_no_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError
-    monkeypatch.setattr(step_seconds, "trainer_of", full)
+    monkeypatch.setattr(step_seconds, "engine_trainer", full)
     assert scaling.time_step((8, 4, 6, 7), F32, CPU) is None
 
 
