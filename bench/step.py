@@ -162,7 +162,8 @@ def time_steps(case: StepCase, dtype: torch.dtype, device: torch.device) -> tupl
 
 
 def _per_clip(timing: Timing, clips: int) -> Timing:
-    return replace(timing, **{name: float(f"{getattr(timing, name) / clips:.4g}") for name in ("median", "p20", "p80")})
+    median, p20, p80 = (float(f"{seconds / clips:.4g}") for seconds in (timing.median, timing.p20, timing.p80))
+    return Timing(median=median, p20=p20, p80=p80, rounds=timing.rounds)
 
 
 @contextmanager
