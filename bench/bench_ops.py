@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from sgif.bench.cases import CASES
-from sgif.bench.op_bench import OpBench, OpCase, op_cases
+from sgif.bench.ops.bench import OpBench, OpCase, op_cases
 from sgif.bench.result import case_text
 
 DEVICE = torch.device(os.environ.get("SGIF_BENCH_DEVICE", "cpu"))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sgif.bench import environment, ops
-from sgif.bench.gate import GATE_ELEMENTS, Verdict, gate_shape, results_of, tolerance
-from sgif.bench.op_bench import OpBench, OpCase, name_of
-from sgif.bench.op_passes import FORWARD, Directions
-from sgif.bench.operators import (
+from sgif.bench import environment
+from sgif.bench.ops import suite as ops
+from sgif.bench.ops.bench import OpBench, OpCase, name_of
+from sgif.bench.ops.gate import GATE_ELEMENTS, Verdict, gate_shape, results_of, tolerance
+from sgif.bench.ops.operators import (
     ATEN,
     ATEN_LAST,
     COMPILED,
@@ -23,7 +23,8 @@ from sgif.bench.operators import (
     Draw,
     folded_separable,
 )
-from sgif.bench.ops_report import NOT_MEASURED, draw, table
+from sgif.bench.ops.passes import FORWARD, Directions
+from sgif.bench.ops.report import NOT_MEASURED, draw, table
 from sgif.bench.result import GATE_FAILED, OURS, Result, Row, Settings, Timing
 from sgif.bench.roofline import FRACTION
 from sgif.kernels.fusion import fused_functions
@@ -120,7 +121,7 @@ def test_a_large_shape_is_checked_on_a_crop_of_the_same_channels_and_frames():
 
 
 def test_a_crop_is_said(bench, monkeypatch):
-    monkeypatch.setattr("sgif.bench.gate.GATE_ELEMENTS", 4 * 3 * 64)
+    monkeypatch.setattr("sgif.bench.ops.gate.GATE_ELEMENTS", 4 * 3 * 64)
     row = ops.measured(op_case("batch_norm_act", "forward"), bench, {}, seconds=0)[OURS]
     assert row.note == "checked at 1x4x3x8x8"
     assert row.seconds
@@ -186,7 +187,7 @@ def test_a_compiler_that_fails_costs_its_row_the_time_and_no_other(monkeypatch):
         raise RuntimeError("no such instruction")
     bench = OpBench(CPU)
     bench.compiled = True
-    monkeypatch.setattr("sgif.bench.op_bench._compiled", lambda function: fails)
+    monkeypatch.setattr("sgif.bench.ops.bench._compiled", lambda function: fails)
     with bench.ready():
         rows = ops.measured(op_case("upsample_tanh_residual", "forward"), bench, {}, seconds=0)
     assert rows[COMPILED].seconds is None
@@ -344,5 +345,5 @@ def test_picture_has_a_panel_per_timed_operator_and_says_what_it_shows():
 
 
 def test_suite_names_the_document_that_has_its_markers():
-    text = (Path(ops.__file__).resolve().parents[1] / ops.OPS.document).read_text(encoding="utf-8")
+    text = (Path(ops.__file__).resolve().parents[2] / ops.OPS.document).read_text(encoding="utf-8")
     assert text.count("<!-- bench-ops:begin -->") == text.count("<!-- bench-ops:end -->") == 1

@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from sgif.bench import hybrid, scaling, step_seconds
-from sgif.bench.hybrid import DENSE, GENERATOR, NOT_YET, STEP, hybrid_rows, hybrid_table, ways_of_clip
 from sgif.bench.result import OURS, Result, Row, Settings, Timing, case_text
 from sgif.bench.roofline import GRAPH_LAUNCH_SECONDS
-from sgif.bench.scaling import (
+from sgif.bench.scaling import hybrid
+from sgif.bench.scaling import suite as scaling
+from sgif.bench.scaling.hybrid import DENSE, GENERATOR, NOT_YET, STEP, hybrid_rows, hybrid_table, ways_of_clip
+from sgif.bench.scaling.suite import (
     LAUNCH_BOUND,
     SERIES,
     Series,
@@ -25,6 +26,7 @@ from sgif.bench.scaling import (
     series_rows,
     table,
 )
+from sgif.bench.step import seconds as step_seconds
 from sgif.bench.timing import timing_of
 from sgif.engine.pyramid import plan_scales
 from sgif.kernels import dispatch

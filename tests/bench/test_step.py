@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgif.bench import step
 from sgif.bench.environment import conditions, result
 from sgif.bench.result import OURS, Result, Settings, ways_of
-from sgif.bench.step import AUTOCAST, PLAIN, SINGAN, TWO, case_rows, coarsest, of_clip
-from sgif.bench.step_report import draw, table
+from sgif.bench.step import suite as step
+from sgif.bench.step.report import draw, table
+from sgif.bench.step.suite import AUTOCAST, PLAIN, SINGAN, TWO, case_rows, coarsest, of_clip
 
 CPU = torch.device("cpu")
 TINY = coarsest(6, 8, frames=3, channels=4)

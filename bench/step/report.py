@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..engine.profiling.picture import OTHER_COLOUR, PHASE_COLOURS
-from .environment import caption, counted
-from .pictures import COLOURS, legend_below, save_svg, small_multiples
-from .result import OURS, Case, Result, Row, ways_of
-from .roofline import PREDICTED
+from ...engine.profiling.picture import OTHER_COLOUR, PHASE_COLOURS
+from ..environment import caption, counted
+from ..pictures import COLOURS, legend_below, save_svg, small_multiples
+from ..result import OURS, Case, Result, Row, ways_of
+from ..roofline import PREDICTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .environment import caption, counted
+from ..environment import caption, counted
+from ..pictures import COLOURS, MARKERS, TEXT, legend_below, save_svg, small_multiples
+from ..result import GATE_FAILED, OURS, Case, Result, Row, case_text, ways_of
+from ..roofline import PREDICTED
 from .operators import DENSE, OTHER_FUNCTIONS, OURS_COMPILED
-from .pictures import COLOURS, MARKERS, TEXT, legend_below, save_svg, small_multiples
-from .result import GATE_FAILED, OURS, Case, Result, Row, case_text, ways_of
-from .roofline import PREDICTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

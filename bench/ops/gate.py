@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cases import Shape
-from .op_passes import Directions, Function, Inputs, Pass, Run
+from ..cases import Shape
 from .operators import Problem
+from .passes import Directions, Function, Inputs, Pass, Run
 
 GATE_ELEMENTS = 5 << 18
 """Of activations in a gate; float64 takes seconds for as many (one thread, 32 channels)."""

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..engine.config import preset_config
-from ..engine.profiling.rehearsal import RECONSTRUCTION, counting_for, rehearse
-from ..engine.pyramid import ScalePlan
-from .counters import COUNTED_ARCH, GPU, Counters, counters_of, require_triton
-from .environment import caption, is_there
+from ...engine.config import preset_config
+from ...engine.profiling.rehearsal import RECONSTRUCTION, counting_for, rehearse
+from ...engine.pyramid import ScalePlan
+from ..counters import COUNTED_ARCH, GPU, Counters, counters_of, require_triton
+from ..environment import caption, is_there
+from ..pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
+from ..result import OURS, Case, Result, Row, Settings, Timing
+from ..roofline import FRACTION, GRAPH_LAUNCH_SECONDS, PREDICTED, fraction_values, prediction_values
+from ..step.seconds import engine_step, step_seconds
+from ..suite import Suite
 from .hybrid import NOT_YET, SHOWN_DEVICE, draw_hybrid, figure_of, hybrid_rows, hybrid_table
-from .pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
-from .result import OURS, Case, Result, Row, Settings, Timing
-from .roofline import FRACTION, GRAPH_LAUNCH_SECONDS, PREDICTED, fraction_values, prediction_values
-from .step_seconds import engine_step, step_seconds
-from .suite import Suite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

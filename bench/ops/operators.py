@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv3d, interpolate, pad
 
-from ..kernels import (
+from ...kernels import (
     PhiloxNoise,
     batch_norm_act,
     batch_norm_act_reference,
@@ -28,10 +28,11 @@ from ..kernels import (
     upsample_add_noise,
     upsample_tanh_residual,
 )
-from ..kernels.dispatch import Impl
-from ..kernels.philox import philox_normal
-from .cases import Shape
-from .op_passes import (
+from ...kernels.dispatch import Impl
+from ...kernels.philox import philox_normal
+from ..cases import Shape
+from ..result import OURS
+from .passes import (
     FORWARD,
     INPUT_GRADIENT,
     WEIGHT_GRADIENTS,
@@ -43,7 +44,6 @@ from .op_passes import (
     backward,
     second_backward,
 )
-from .result import OURS
 
 OURS_COMPILED = f"{OURS} compiled"
 ATEN, ATEN_LAST, COMPILED = "aten contiguous", "aten channels_last", "torch.compile"

@@ -16,21 +16,21 @@ from typing import NamedTuple
 
 import torch
 
-from ..engine.config import TrainConfig, preset_config
-from ..engine.profiling.rehearsal import RECONSTRUCTION, counting_for, rehearse
-from ..engine.pyramid import ScalePlan
-from ..engine.trainer import set_fusion
-from ..kernels import disable_fusion
-from .baselines import PlainStep, count_plain
-from .cases import SQUARE, WIDE
-from .counters import COUNTED_ARCH, GPU, Counters, counters_of, require_triton
-from .environment import is_there
-from .memory import paper_config, plans_of
-from .result import OURS, Case, CaseSet, Row, Settings, Timing
-from .roofline import fraction_values, prediction_values
-from .step_report import PLAIN, draw, table
-from .step_seconds import Step, engine_step, engine_trainer, step_seconds, steps_of
-from .suite import Suite
+from ...engine.config import TrainConfig, preset_config
+from ...engine.profiling.rehearsal import RECONSTRUCTION, counting_for, rehearse
+from ...engine.pyramid import ScalePlan
+from ...engine.trainer import set_fusion
+from ...kernels import disable_fusion
+from ..baselines import PlainStep, count_plain
+from ..cases import SQUARE, WIDE
+from ..counters import COUNTED_ARCH, GPU, Counters, counters_of, require_triton
+from ..environment import is_there
+from ..memory import paper_config, plans_of
+from ..result import OURS, Case, CaseSet, Row, Settings, Timing
+from ..roofline import fraction_values, prediction_values
+from ..suite import Suite
+from .report import PLAIN, draw, table
+from .seconds import Step, engine_step, engine_trainer, step_seconds, steps_of
 
 TWO, SINGAN, AUTOCAST = "plain, two clips", "3D SinGAN, two clips", "plain, autocast"
 NOT_YET = "not yet measured"

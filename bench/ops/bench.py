@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..kernels import disable_fusion, enable_fusion
-from ..kernels.dispatch import Impl
-from ..kernels.fusion import fused_functions
-from .cases import CASES, Shape
+from ...kernels import disable_fusion, enable_fusion
+from ...kernels.dispatch import Impl
+from ...kernels.fusion import fused_functions
+from ..cases import CASES, Shape
+from ..result import OURS, Case, CaseSet
+from ..timing import cache_bytes, copies_past_cache, measuring_stream, rotated
 from .gate import Tolerance, Verdict, gate_shape, results_of, tolerance
-from .op_passes import Function, Pass, Run
 from .operators import ATEN, ATEN_LAST, COMPILED, OPERATORS, OURS_COMPILED, Draw, Operator, Problem, Way
-from .result import OURS, Case, CaseSet
-from .timing import cache_bytes, copies_past_cache, measuring_stream, rotated
+from .passes import Function, Pass, Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..kernels import weight_gradients_disabled
+from ...kernels import weight_gradients_disabled
 
 Function = Callable[..., Tensor]
 """Of some tensors, in the order of the inputs."""

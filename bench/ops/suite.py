@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from .counters import count
+from ..counters import count
+from ..result import GATE_FAILED, CaseSet, Row, Settings, Timing, case_text
+from ..roofline import fraction_values, prediction_values
+from ..suite import Suite
+from ..timing import Run, take_turns
+from .bench import OpBench, OpCase, op_cases
 from .gate import Verdict, gate_shape
-from .op_bench import OpBench, OpCase, op_cases
-from .ops_report import draw, table
-from .result import GATE_FAILED, CaseSet, Row, Settings, Timing, case_text
-from .roofline import fraction_values, prediction_values
-from .suite import Suite
-from .timing import Run, take_turns
+from .report import draw, table
 
 SECONDS: dict[CaseSet, float] = {"small": 1.5, "paper": 4.0, "large": 2.0}
 """Of a case's rounds, of which there are five at least."""

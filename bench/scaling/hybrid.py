@@ -12,16 +12,16 @@ from functools import partial
 
 import torch
 
-from ..engine.config import ALL_SCALES, TrainConfig, preset_config
-from ..engine.profiling.rehearsal import RECONSTRUCTION, rehearse
-from ..engine.profiling.step_meter import PhaseCost
-from ..engine.pyramid import ScalePlan, plan_scales
-from .counters import GPU, Counters, counters_of
-from .environment import is_there
-from .pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
-from .result import OURS, Case, Result, Row, Settings, Timing
-from .roofline import PREDICTED, fraction_values, prediction_values
-from .step_seconds import engine_step, step_seconds
+from ...engine.config import ALL_SCALES, TrainConfig, preset_config
+from ...engine.profiling.rehearsal import RECONSTRUCTION, rehearse
+from ...engine.profiling.step_meter import PhaseCost
+from ...engine.pyramid import ScalePlan, plan_scales
+from ..counters import GPU, Counters, counters_of
+from ..environment import is_there
+from ..pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
+from ..result import OURS, Case, Result, Row, Settings, Timing
+from ..roofline import PREDICTED, fraction_values, prediction_values
+from ..step.seconds import engine_step, step_seconds
 
 DENSE = "dense 3D everywhere"
 CLIP = (256, 256, 16)  # height, width, frames

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from ..engine.config import TrainConfig
-from ..engine.profiling.rehearsal import scale_data, untrained_stages
-from ..engine.pyramid import ScalePlan
-from ..engine.step import ScaleTrainer
-from .result import Timing
-from .timing import alternate, take_turns
+from ...engine.config import TrainConfig
+from ...engine.profiling.rehearsal import scale_data, untrained_stages
+from ...engine.pyramid import ScalePlan
+from ...engine.step import ScaleTrainer
+from ..result import Timing
+from ..timing import alternate, take_turns
 
 Step = Callable[[], object]
 
