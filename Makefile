@@ -25,7 +25,8 @@ kernels: .venv/test.stamp ## compile every Triton kernel for each GPU (none need
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.tools.kernel_table $(ARGS)
 
 counters: .venv/test.stamp ## count what the benchmarks launch, move and hold, and compare with bench/results
-	OMP_NUM_THREADS=1 $(BIN)/sgif bench all --counters --device cpu -o build/counters >/dev/null
+	printf '%s\n' memory scaling ops step | OMP_NUM_THREADS=1 xargs -P 2 -I SUITE \
+	  $(BIN)/sgif bench SUITE --counters --device cpu -o build/counters >/dev/null
 	$(BIN)/sgif bench compare bench/results build/counters
 
 lint: .venv/dev.stamp ## ruff check; layout is by hand, since a formatter undoes aligned tables

@@ -71,6 +71,10 @@ class StepCase:
     def plan(self) -> ScalePlan:
         return self.plans[self.scale]
 
+    def with_dtype(self, dtype: torch.dtype) -> StepCase:
+        """The same in bfloat16 under autocast, or in float32."""
+        return replace(self, config=replace(self.config, amp=dtype == torch.bfloat16))
+
     def to_json(self, dtype: torch.dtype, phase: str | None = None) -> Case:
         plan = self.plan
         return {"what": "phase" if phase else "step", "shape": [plan.channels, plan.frames_per_step, *plan.size],
@@ -112,7 +116,7 @@ def collect(settings: Settings) -> list[Row]:
 
 def case_rows(case: StepCase, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:
     settings.tell(f"step: {'x'.join(map(str, case.to_json(dtype)['shape']))}, {dtype}")
-    case = replace(case, config=replace(case.config, amp=dtype == torch.bfloat16))
+    case = case.with_dtype(dtype)
     phases = rehearse(case.plans, case.scale, case.num_frames, case.config, GPU, fused=False).phases
     phases.pop(RECONSTRUCTION, None)
     counted = {OURS: counters_of(phases)}
