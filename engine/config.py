@@ -147,7 +147,7 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
 
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a
 # GPU and minutes, not yet measured on one. `draft`: a watchable result on a 2-core CPU in minutes; its 3D generators
-# are dense, since on a CPU they cost what separable ones cost and learn faster.
+# are dense, which learn faster.
 _QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise": "split", "noise_smooth_px": 1.0, "lr": 2e-3,
                              "rec_weight": 10.0}
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
