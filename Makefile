@@ -25,7 +25,7 @@ kernels: .venv/test.stamp ## compile every Triton kernel for each GPU (none need
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.tools.kernel_table $(ARGS)
 
 counters: .venv/test.stamp ## count what the benchmarks launch, move and hold, and compare with bench/results
-	printf '%s\n' memory scaling ops step | OMP_NUM_THREADS=1 xargs -P 2 -I SUITE \
+	printf '%s\n' memory scaling example ops step | OMP_NUM_THREADS=1 xargs -P 2 -I SUITE \
 	  $(BIN)/sgif bench SUITE --counters --device cpu -o build/counters >/dev/null
 	$(BIN)/sgif bench compare bench/results build/counters
 

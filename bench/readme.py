@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 
 from .environment import machine_and_versions
+from .memory import fits_table
 from .result import OURS, Result, Row, ways_of
 
 NOT_MEASURED = "Not yet measured."
@@ -27,11 +28,13 @@ def table(results: Mapping[str, Result], *, gpu_measured: bool = False) -> str:
                              "|---|---|--:|--:|--:|--:|--:|", *lines]),
                   "How many times less sgif takes, from the worst case to the best. Launches, bytes and memory are "
                   f"counted as on an H100; {gpu}."]
-    parts += [text for name in ("memory",) if (text := _memory_text(results.get(name)))]
+    memory = results.get("memory")
+    if memory:
+        parts += [_memory_text(memory), "\n".join(fits_table(memory))]
     timed = results.get("step") or results.get("ops")
     if timed:
         parts.append(f"Times: {machine_and_versions(timed.device, timed.versions, timed.commit)}")
-    return "\n\n".join(parts) or NOT_MEASURED
+    return "\n\n".join(filter(None, parts)) or NOT_MEASURED
 
 
 def _step_lines(result: Result | None) -> Iterator[str]:
@@ -60,10 +63,10 @@ def _ops_lines(result: Result | None) -> Iterator[str]:
         yield f"| operators | the fastest other way | {len(ratios)} | {_range(ratios)}, {middle} | | | |"
 
 
-def _memory_text(result: Result | None) -> str:
+def _memory_text(result: Result) -> str:
     """Peaks of a step of the finest scale that has SIZE, by options."""
     rows = [row for row in result.rows if "peak_bytes" in row.counters and row.case.get("what") == "step"
-            and row.case["shape"][-2:] == SIZE] if result else []
+            and row.case["shape"][-2:] == SIZE]
     if not rows:
         return ""
     ours, plain = ([row for row in rows if (row.way == OURS) == own] for own in (True, False))

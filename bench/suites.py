@@ -10,6 +10,7 @@ from ..engine.config import ConfigError
 from ..engine.device import resolve_device
 from ..engine.profiling.profile import forecast_device
 from .environment import conditions, result
+from .example import EXAMPLE
 from .memory import MEMORY
 from .ops import OPS
 from .result import CaseSet, Result, Settings
@@ -22,6 +23,7 @@ SUITES: tuple[Suite, ...] = (
     STEP,
     MEMORY,
     SCALING,
+    EXAMPLE,
 )
 """In the order of `sgif bench all`."""
 ALL = "all"

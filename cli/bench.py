@@ -22,6 +22,7 @@ EXAMPLES = """suites:
   step       a training step beside plain ones
   memory     what every scale takes, and what fits
   scaling    cost against frame size, frames and channels
+  example    what training on the example clip and sampling from it take
   all        these, one after the other
 
 examples:
