@@ -115,9 +115,10 @@ def sample_rows(clip: Clip, settings: Settings) -> Iterator[Row]:
         config = preset_config("draft", iterations=ITERATIONS, device=str(settings.device), fuse=False,
                                threads=torch.get_num_threads())
         run = train(clip, Path(folder, "run"), config) if there else None
-        plan = plan_scales(*clip.frames.shape[1:3], len(clip.frame_ms), config)[-1]
+        num_frames, height, width, _ = clip.frames.shape
+        plan = plan_scales(height, width, num_frames, config)[-1]
         for sample in SAMPLES[settings.cases]:
-            shape = [sample.frames or len(clip.frame_ms), *(sample.size or plan.size)]
+            shape = [sample.frames or num_frames, *(sample.size or plan.size)]
             settings.tell(f"example: {sample.form} of {'x'.join(map(str, shape))}")
             values = measure_sample(run.path, sample) if run else {}
             yield Row(case=_case("sample", shape, form=sample.form), way=OURS, values=values,
