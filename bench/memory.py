@@ -54,7 +54,8 @@ MEASURED_NUMBERS = 1_000_000
 
 
 def collect(settings: Settings) -> list[Row]:
-    """A row per scale and options, ours and the plain step's; then one per memory and options: the largest frames.
+    """A row per scale and options, ours and the plain step's; then, unless only counters are wanted, one per memory and
+    options: the largest frames, found by many forecasts.
 
     Raises:
         RunError: Triton is not installed.
@@ -65,7 +66,8 @@ def collect(settings: Settings) -> list[Row]:
         for clip, all_scales in CLIPS[settings.cases]:
             for scale in range(len(plans_of(clip))) if all_scales else (FINEST,):
                 rows += scale_rows(clip, scale, settings)
-        rows += fit_rows(settings)
+        if settings.timed or not is_there(settings.device):
+            rows += fit_rows(settings)
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from ..engine import RunError
-from ..engine.storage import read_json, write_json
+from ..engine.storage import read_json, write_bytes
 
 SCHEMA = 2
 OURS = "sgif"
@@ -79,9 +80,12 @@ class Result:
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Write a result, whole or not at all."""
+    """Write a result, whole or not at all: a line per row, so that results differ in the lines that changed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, result.to_json())
+    head = {**result.to_json(), "rows": []}
+    lines = ",\n".join(f"    {json.dumps(asdict(row), ensure_ascii=False)}" for row in result.rows)
+    text = json.dumps(head, indent=2, ensure_ascii=False)
+    write_bytes(path, (text.removesuffix("[]\n}") + f"[\n{lines}\n  ]\n}}\n").encode())
 
 
 def load_result(path: Path) -> Result:
