@@ -30,7 +30,7 @@ def test_counted_only_names_every_scale_and_sample(monkeypatch: pytest.MonkeyPat
 
 def test_training_is_measured_beside_its_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
-    tiny = preset_config("draft", max_size_px=24, min_size_px=12, width=4, max_width=4, fuse=False)
+    tiny = preset_config("draft", max_size_px=24, min_size_px=12, width=4, max_width=4, fuse=False, threads=1)
     monkeypatch.setattr(example, "preset_config", lambda *_, **changes: tiny)
     rows = list(training_rows(read_clip(example.CLIP, frames=4), torch.float32, Settings(device=CPU)))
     assert len(rows) == 2
@@ -42,7 +42,8 @@ def test_training_is_measured_beside_its_forecast(monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = preset_config("draft", iterations=1, max_size_px=16, min_size_px=12, width=4, max_width=4, fuse=False)
+    config = preset_config("draft", iterations=1, max_size_px=16, min_size_px=12, width=4, max_width=4, fuse=False,
+                           threads=1)
     return train(read_clip(example.CLIP, frames=4), tmp_path_factory.mktemp("runs") / "run", config).path
 
 

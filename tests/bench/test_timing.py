@@ -46,10 +46,13 @@ def test_rounds_end_at_the_most_and_after_the_seconds():
                      max_rounds=1000)["way"].rounds <= 3
 
 
-def test_time_of_one_thread_is_that_of_its_processor():
-    found = take_turns({"sleeps": lambda: time.sleep(0.02), "works": lambda: sum(range(200_000))}, CPU, seconds=0)
-    assert torch.get_num_threads() == 1
-    assert found["sleeps"].median < found["works"].median
+@pytest.mark.parametrize(("threads", "clock"), [(1, "thread_time"), (2, "perf_counter")])
+def test_time_of_one_thread_is_that_of_its_processor(threads, clock, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(timing.time, clock, lambda: float(next(ticks)))
+    assert timing._cpu_clock(lambda: None)() == 1.0
+    assert next(ticks) == 2
 
 
 def test_quantiles_keep_four_digits_of_small_times():
