@@ -15,8 +15,8 @@ import torch
 
 from sgif.bench.cases import CASES
 from sgif.bench.result import OURS, case_text
-from sgif.bench.step.seconds import engine_step
-from sgif.bench.step.suite import BASELINES, StepCase, cases, fused_norms, plain_step
+from sgif.bench.step.seconds import engine_step, fused_norms
+from sgif.bench.step.suite import BASELINES, StepCase, cases, plain_step
 
 DEVICE = torch.device(os.environ.get("SGIF_BENCH_DEVICE", "cpu"))
 CASE_SET = os.environ.get("SGIF_BENCH_CASES", "small")

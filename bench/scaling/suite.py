@@ -2,13 +2,14 @@
 
 One axis at a time, at a coarsest scale of the preset `paper`: launches, bytes, multiply-adds and peak memory counted as
 on an H100, lower bounds in seconds predicted from them, and exponents fitted by least squares in log-log. Seconds are
-measured where the device is there: on a GPU over the same shapes, on a CPU over small ones, without compiled norms.
+measured where the device is there: on a GPU over the same shapes, on a CPU over small ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..environment import caption, is_there
 from ..pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
 from ..result import OURS, Case, Result, Row, Settings, Timing
 from ..roofline import FRACTION, GRAPH_LAUNCH_SECONDS, PREDICTED, fraction_values, prediction_values
-from ..step.seconds import engine_step, step_seconds
+from ..step.seconds import engine_step, fused_norms, step_seconds
 from ..suite import Suite
 from .hybrid import NOT_YET, SHOWN_DEVICE, draw_hybrid, figure_of, hybrid_rows, hybrid_table
 
@@ -81,7 +82,9 @@ def collect(settings: Settings) -> list[Row]:
     rows: list[Row] = []
     with counting_for(COUNTED_ARCH):
         for dtype in settings.dtypes:
-            rows += series_rows(SERIES, dtype, settings)
+            config = preset_config("paper", amp=dtype == torch.bfloat16)
+            with fused_norms(config, settings.device) if settings.timed else nullcontext():
+                rows += series_rows(SERIES, dtype, settings)
         rows += hybrid_rows(settings)
     return rows
 
@@ -215,7 +218,7 @@ def table(result: Result) -> str:
 
 
 def _steps_table(result: Result, rows: Sequence[Row]) -> list[str]:
-    where = "this GPU" if result.device["kind"] == "cuda" else "this CPU, without compiled norms"
+    where = "this GPU" if result.device["kind"] == "cuda" else "this CPU"
     measured = any(row.seconds for row in rows)
     gpu = "" if measured and result.device["kind"] == "cuda" else f" Seconds on a GPU: {NOT_YET}."
     titles = ("axis", "C x T x H x W", "precision", "launches", "GB moved", "TFLOP", "peak GiB", "predicted ms",

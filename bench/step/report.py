@@ -107,7 +107,7 @@ def draw(result: Result) -> dict[str, str]:
     what = "time" if timed else "bytes moved, as on an H100"
     title = f"A training step of sgif beside plain ones ({device})"
     with small_multiples([f"Times less {what}", f"Where the {what} goes, %"], columns=2, title=title,
-                         panel_inches=(5.2, 0.9 + 0.42 * len(cases))) as (figure, axes):
+                         panel_inches=(5.2, 1.0 + 0.62 * len(cases))) as (figure, axes):
         _draw_times(axes[0], cases, timed)
         _draw_phases(axes[1], cases, phases, timed)
         legend_below(figure, axes, columns=6)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -11,6 +12,8 @@ from ...engine.config import TrainConfig
 from ...engine.profiling.rehearsal import scale_data, untrained_stages
 from ...engine.pyramid import ScalePlan
 from ...engine.step import ScaleTrainer
+from ...engine.trainer import set_fusion
+from ...kernels import disable_fusion
 from ..result import Timing
 from ..timing import alternate, take_turns
 
@@ -41,6 +44,16 @@ def steps_of(trainer: ScaleTrainer) -> Step:
         iteration += 1
         return trainer.train_step(iteration)
     return step
+
+
+@contextmanager
+def fused_norms(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Norms as training has them; afterwards eager again."""
+    set_fusion(config, device)
+    try:
+        yield
+    finally:
+        disable_fusion()
 
 
 def step_seconds(makers: Mapping[str, Callable[[], Step]], device: torch.device, *, seconds: float, min_rounds: int,

@@ -8,7 +8,6 @@ from its `slow_conv3d`. On a CPU the norms are compiled, as in training. No GPU 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,6 @@ import torch
 from ...engine.config import TrainConfig, preset_config
 from ...engine.profiling.rehearsal import RECONSTRUCTION, counting_for, rehearse
 from ...engine.pyramid import ScalePlan
-from ...engine.trainer import set_fusion
-from ...kernels import disable_fusion
 from ..baselines import PlainStep, count_plain
 from ..cases import SQUARE, WIDE
 from ..counters import COUNTED_ARCH, GPU, Counters, counters_of, require_triton
@@ -30,7 +27,7 @@ from ..result import OURS, Case, CaseSet, Row, Settings, Timing
 from ..roofline import fraction_values, prediction_values
 from ..suite import Suite
 from .report import PLAIN, draw, table
-from .seconds import Step, engine_step, engine_trainer, step_seconds, steps_of
+from .seconds import Step, engine_step, engine_trainer, fused_norms, step_seconds, steps_of
 
 TWO, SINGAN, AUTOCAST = "plain, two clips", "3D SinGAN, two clips", "plain, autocast"
 NOT_YET = "not yet measured"
@@ -168,16 +165,6 @@ def time_steps(case: StepCase, dtype: torch.dtype, device: torch.device) -> tupl
 def _per_clip(timing: Timing, clips: int) -> Timing:
     median, p20, p80 = (float(f"{seconds / clips:.4g}") for seconds in (timing.median, timing.p20, timing.p80))
     return Timing(median=median, p20=p20, p80=p80, rounds=timing.rounds)
-
-
-@contextmanager
-def fused_norms(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Norms as training has them; afterwards eager again."""
-    set_fusion(config, device)
-    try:
-        yield
-    finally:
-        disable_fusion()
 
 
 def plain_step(plan: ScalePlan, plain: Baseline, device: torch.device) -> Step:

@@ -21,7 +21,7 @@ def found() -> Result:
     patch = pytest.MonkeyPatch()
     patch.setattr(step, "cases", lambda _chosen: [TINY])
     patch.setattr(step, "SECONDS", 0.0)
-    patch.setattr(step, "set_fusion", lambda *_: None)  # compiles
+    patch.setattr("sgif.bench.step.seconds.set_fusion", lambda *_: None)  # compiles
     settings = Settings(device=CPU)
     rows = step.collect(settings)
     patch.undo()
