@@ -107,5 +107,6 @@ def _ratio(ours: Row | None, other: Row, figure: Figure) -> float | None:
 
 def _range(ratios: Sequence[float]) -> str:
     """`1.2 to 3.4`, one figure where both are the same, nothing where there are none."""
-    ends = dict.fromkeys(f"{end:.2g}" for end in (min(ratios), max(ratios))) if ratios else {}
+    ends = dict.fromkeys(f"{end:.0f}" if end >= 100 else f"{end:.2g}" for end in (min(ratios), max(ratios))) \
+        if ratios else {}
     return " to ".join(ends)

@@ -70,6 +70,7 @@ def test_memory_at_256x256_is_told_by_options():
 
 @pytest.mark.parametrize(("ratios", "text"), [
     ([], ""), ([1.5], "1.5"), ([2.0, 1.0, 3.0], "1 to 3"), ([2.0, 2.01], "2"),
+    ([0.5, 123.4], "0.5 to 123"),
 ])
 def test_ranges(ratios, text):
     assert readme._range(ratios) == text
