@@ -7,7 +7,7 @@ on how long the model was trained. Counters are those of an H100. No GPU has run
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 import tempfile
@@ -125,18 +125,25 @@ def sample_rows(clip: Clip, settings: Settings) -> Iterator[Row]:
                       note="" if values else NOT_YET)
 
 
+# A process begins with the peak of the one that it was forked from, here that of all suites before: so a small one
+# stands between.
+_LAUNCHER = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss, usage.ru_utime + usage.ru_stime]))
+"""
+
+
 def measure_sample(run: Path, sample: Sample) -> dict[str, float]:
     """Of the whole command. Raises RunError when it fails."""
     command = [sys.executable, "-m", "sgif.cli", "sample", str(run), *sample.options()]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    error = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RunError(f"{' '.join(command)} ended with {process.returncode}: {error.strip()}")
+    done = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], capture_output=True, text=True, check=True)
+    code, peak, seconds = json.loads(done.stdout)
+    if code:
+        raise RunError(f"{' '.join(command)} ended with {code}: {done.stderr.strip()}")
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return {"resident_bytes": usage.ru_maxrss * unit, "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2)}
+    return {"resident_bytes": peak * unit, "cpu_seconds": round(seconds, 2)}
 
 
 def _case(what: str, shape: list[int], *, dtype: str | None = None, scale: str | None = None,
