@@ -8,10 +8,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.config import ConfigError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = ("gif", "mp4", "webp", "png")
+SUFFIXES = ("gif", "mp4", "webp", "apng", "png")  # of files; a .png is an APNG, --format png a folder
 
 
 def add_format_option(parser: argparse.ArgumentParser, default: str = "gif") -> None:
@@ -29,10 +32,13 @@ def add_file_options(parser: argparse.ArgumentParser, default: str, form: str = 
 
 def clip_path(args: argparse.Namespace, default: Path, form: str = "gif") -> tuple[Path, str | None]:
     """The path that `add_file_options` asks for and its format, None for the suffix's; without -o it is `default` with
-    the suffix of --format or else `form`."""
-    if args.output is not None:
-        return args.output, args.format
-    return named(default.parent, default.name, args.format or form)
+    the suffix of --format or else `form`. Raises ConfigError where neither names one."""
+    if args.output is None:
+        return named(default.parent, default.name, args.format or form)
+    if args.format is None and args.output.suffix.lower().removeprefix(".") not in SUFFIXES:
+        raise ConfigError(f"{args.output} has no suffix that names a format, expected one of .{', .'.join(SUFFIXES)}; "
+                          f"or give --format")
+    return args.output, args.format
 
 
 def named(folder: Path, stem: str, form: str) -> tuple[Path, str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .clip import ClipError, Decoded, pixels_of
 
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP")  # MPO: a JPEG with a second picture behind it, as telephones write them
+_FORMATS = ("PNG", "JPEG", "WEBP")
 _ANIMATED = ("PNG", "WEBP")
 
 
