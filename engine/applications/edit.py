@@ -3,7 +3,7 @@
     x = D clip
     as often as there are passes:  x = G_N(... G_n(x)),  and before the next one  x = D x
 
-D resizes to the size of scale n - 1, G_n to G_N are the scales from n on, each with its noise. With a mask every
+D resizes to the size of scale n - 1, G_n to G_N are the scales from n on, with noise as in samples. With a mask every
 scale's result is w x + (1 - w) R clip: R resizes the edited clip to that scale, w is 1 where the mask selects, 0
 elsewhere, with a soft border. What the mask does not select is the edited clip's own, and the scales see it beside what
 they change.
@@ -131,7 +131,8 @@ class _Edit:
         return clip
 
     def one_pass(self, clip: Iterator[Tensor], seed: Tensor) -> Iterator[Tensor]:
-        first_plan, config = self.stages[0].plan, self.run.config
+        # Noise as in samples from scale 0, wherever the clip enters: more would be seen, and variety is not asked for.
+        first_plan, config = self.run.plans[0], self.run.config
 
         def noise(plan: ScalePlan, at: tuple[int, int], first: int, frames: int) -> ScaleNoise:
             return sample_noise(plan, config, seed, frames, at, first=first_plan, first_frame=first)

@@ -67,7 +67,7 @@ def by_hand(run: Run, clip: Clip, start: int, passes: int, *, mask: Tensor | Non
         for stage in stages[start:]:
             size, frames = stage.plan.size, len(clip.frames)
             noise = sample_noise(stage.plan, run.config, noise_seed(seed, "edit", index), frames, size,
-                                 first=run.plans[start])
+                                 first=run.plans[0])
             with torch.no_grad():
                 result = generate_scale(stage.generator, result, noise, stage.noise_amp, (frames, *size))
             if mask is not None:
