@@ -37,7 +37,8 @@ def add_inpaint_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_shared_options(parser: argparse.ArgumentParser, *, start_scale: str, stem: str) -> None:
     parser.add_argument("--start-scale", type=values.non_negative, metavar="K",
-                        help=f"scale at which the clip enters: the lower, the more changes [{start_scale}]")
+                        help="scale at which the clip enters: the lower, the more changes; with a mask, 0 starts from "
+                             f"noise [{start_scale}]")
     parser.add_argument("--passes", type=values.positive, metavar="N",
                         help="how often it goes through the scales [3]")
     parser.add_argument("--border", type=values.non_negative, metavar="PX", dest="border_px",

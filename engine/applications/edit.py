@@ -6,14 +6,14 @@
 D resizes to the size of scale n - 1, G_n to G_N are the scales from n on, with noise as in samples. With a mask every
 scale's result is w x + (1 - w) R clip: R resizes the edited clip to that scale, w is 1 where the mask selects, 0
 elsewhere, with a soft border. What the mask does not select is the edited clip's own, and the scales see it beside what
-they change.
+they change. Then n may be 0 too: what the mask selects is made from noise, and the passes after the first begin at 1.
 
 A pass is a stream that feeds the next: of the clip, only what was given is in memory as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -46,8 +46,8 @@ def edit_frames(run: Run, clip: Clip, *, mask: Tensor | None = None, start_scale
         clip: frames that were moved, pasted or painted over; any number of them.
         mask: bool [T, H, W] at the clip's size or proportions, one frame or as many as the clip: what may change.
             The whole frame by default.
-        start_scale: the first scale that runs, 1 or higher; the lower, the more changes. 3 by default, or the finest
-            one that is done.
+        start_scale: the first scale that runs, 1 or higher, with a mask 0 too; the lower, the more changes. 3 by
+            default, or the finest one that is done.
         passes: how often the scales run; each pass takes what the one before it gave.
         border_px: width of the soft border around what the mask selects, in pixels of the result; by default a
             sixteenth of its shorter side.
@@ -66,8 +66,13 @@ def edit_frames(run: Run, clip: Clip, *, mask: Tensor | None = None, start_scale
     """
     if passes < 1:
         raise ValueError(f"passes is {passes}, expected at least one")
-    start = entry_scale(run, start_scale, START_SCALE)
+    start = min(START_SCALE, max(1, run.scales_done - 1)) if start_scale is None else start_scale
+    if run.scales_done == 1:
+        raise RunError(f"{run.path} has only scale 0, which takes no clip: run 'sgif train' again to go on")
     stages = run.usable_stages(start, device)
+    if start == 0 and mask is None:
+        raise RunError("a clip cannot enter at scale 0, which is made from noise: expected start scale 1 or higher, "
+                       "or a mask of what is to be made anew")
     trained = stages[-1].plan.size
     size = size or fitted_size(clip, trained, run.sizes[-1])
     if min(size) < 2:
@@ -79,20 +84,6 @@ def edit_frames(run: Run, clip: Clip, *, mask: Tensor | None = None, start_scale
         check_mask(mask, len(clip.frames), (clip.frames.shape[1], clip.frames.shape[2]))
     edit = _Edit(run=run, stages=stages[start:], frames=clip.frames, mask=mask, size=size, border_px=border_px)
     return (frames_from_tensor(part.clamp(-1, 1)).cpu() for part in edit.parts(passes, seed))
-
-
-def entry_scale(run: Run, asked: int | None, default: int) -> int:
-    """The scale at which a clip enters: the one asked for, or `default`, or the finest one that is done.
-
-    Raises:
-        RunError: it is the coarsest, which takes no clip, or no other is done.
-    """
-    scale = min(default, max(run.scales_done - 1, 0)) if asked is None else asked
-    if scale == 0 and run.scales_done:
-        more = ", and only scale 0 is done: run 'sgif train' again to go on" if run.scales_done == 1 else ""
-        raise RunError("a clip cannot enter at scale 0, which is made from noise: expected start scale 1 or higher"
-                       + more)
-    return scale
 
 
 def fitted_size(clip: Clip, trained: tuple[int, int], finest: tuple[int, int]) -> tuple[int, int]:
@@ -122,25 +113,28 @@ class _Edit:
 
     def parts(self, passes: int, seed: int) -> Iterator[Tensor]:
         """The result in parts [1, 3, t, *size] on the device, beyond [-1, 1] where a residual overshoots."""
-        entry = self.size_of(self.run.plans[self.stages[0].plan.index - 1])
-        clip = self.at(entry)
-        for index in range(passes):
-            if index:
-                clip = resized(clip, entry)
-            clip = self.one_pass(clip, noise_seed(seed, "edit", index, device=self.device))
+        from_noise = self.stages[0].plan.index == 0
+        again = self.stages[from_noise:]
+        entry = self.size_of(self.run.plans[again[0].plan.index - 1])
+        clip = self.one_pass(self.stages, None if from_noise else self.at(entry), seed, 0)
+        for index in range(1, passes):
+            clip = self.one_pass(again, resized(clip, entry), seed, index)
         return clip
 
-    def one_pass(self, clip: Iterator[Tensor], seed: Tensor) -> Iterator[Tensor]:
+    def one_pass(self, stages: Sequence[TrainedScale], clip: Iterator[Tensor] | None, seed: int,
+                 index: int) -> Iterator[Tensor]:
+        """`clip` [1, 3, t, h, w], None where the first of `stages` is scale 0, through the stages, pass `index`."""
         # Noise as in samples from scale 0, wherever the clip enters: more would be seen, and variety is not asked for.
-        first_plan, config = self.run.plans[0], self.run.config
+        config, drawn = self.run.config, noise_seed(seed, "edit", index, device=self.device)
 
         def noise(plan: ScalePlan, at: tuple[int, int], first: int, frames: int) -> ScaleNoise:
-            return sample_noise(plan, config, seed, frames, at, first=first_plan, first_frame=first)
-        for stage in self.stages:
+            return sample_noise(plan, config, drawn, frames, at, first=self.run.plans[0], first_frame=first)
+        for stage in stages:
             size = self.size_of(stage.plan)
             clip = run_scale(stage, clip, noise, len(self.frames), size)
             if self.mask is not None:
                 clip = self.with_own_pixels(clip, self.mask, size)
+        assert clip is not None
         return clip
 
     def with_own_pixels(self, clip: Iterator[Tensor], mask: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from ..clip import Clip, frames_from_tensor, tensor_from_frames
 from ..masks import check_mask, mask_at
-from .edit import PASSES, edit_frames, entry_scale
+from .edit import PASSES, edit_frames
 
 if TYPE_CHECKING:
     from ..runs import Run
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 START_SCALE = 1
 
 
-def inpaint_frames(run: Run, clip: Clip, mask: Tensor, *, start_scale: int | None = None, passes: int = PASSES,
+def inpaint_frames(run: Run, clip: Clip, mask: Tensor, *, start_scale: int = START_SCALE, passes: int = PASSES,
                    border_px: int | None = None, size: tuple[int, int] | None = None, seed: int = 0,
                    device: str | None = None) -> Iterator[Tensor]:
     """`clip` with what `mask` selects filled in by `run`, as it is made.
@@ -47,7 +47,7 @@ def inpaint_frames(run: Run, clip: Clip, mask: Tensor, *, start_scale: int | Non
         raise ValueError(f"frame {int(full[0])} of the mask is white throughout, and nothing is left to fill the hole "
                          "from: paint black what is to stay")
     filled = replace(clip, frames=fill_smoothly(clip.frames, mask))
-    return edit_frames(run, filled, mask=mask, start_scale=entry_scale(run, start_scale, START_SCALE), passes=passes,
+    return edit_frames(run, filled, mask=mask, start_scale=start_scale, passes=passes,
                        border_px=border_px, size=size, seed=seed, device=device)
 
 

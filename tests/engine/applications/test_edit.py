@@ -61,10 +61,12 @@ def by_hand(run: Run, clip: Clip, start: int, passes: int, *, mask: Tensor | Non
             seed: int = 0) -> Tensor:
     """What the module's docstring says, on whole clips."""
     own, stages = clip.to_tensor(), run.stages(CPU)
-    result, entry = own, run.sizes[start - 1]
+    result: Tensor | None = own
     for index in range(passes):
-        result = resize(result.clamp(-1, 1), entry).clamp(-1, 1)
-        for stage in stages[start:]:
+        first = start if index == 0 else max(start, 1)
+        assert result is not None
+        result = resize(result.clamp(-1, 1), run.sizes[first - 1]).clamp(-1, 1) if first else None
+        for stage in stages[first:]:
             size, frames = stage.plan.size, len(clip.frames)
             noise = sample_noise(stage.plan, run.config, noise_seed(seed, "edit", index), frames, size,
                                  first=run.plans[0])
@@ -73,6 +75,7 @@ def by_hand(run: Run, clip: Clip, start: int, passes: int, *, mask: Tensor | Non
             if mask is not None:
                 weight = mask_weights(mask, size, round(border_px * size[0] / SIZE[0])).movedim(0, 1)[None]
                 result = weight * result + (1 - weight) * resize(own, size).clamp(-1, 1)
+    assert result is not None
     return frames_from_tensor(result)
 
 
@@ -101,6 +104,17 @@ def test_with_a_mask_every_scale_sees_the_clip_s_own_pixels(run: Run, mask: Tens
     clip = edited(9)
     result = whole(edit_frames(run, clip, mask=mask, start_scale=1, passes=2, border_px=3))
     assert_within_a_level(result, by_hand(run, clip, 1, 2, mask=mask, border_px=3))
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_with_a_mask_it_may_be_made_from_noise(run: Run, passes: int) -> None:
+    clip, mask = edited(9), right_half()
+    results = [whole(edit_frames(run, clip, mask=mask, start_scale=0, passes=passes, border_px=2, seed=seed))
+               for seed in (3, 4)]
+    assert_within_a_level(results[0], by_hand(run, clip, 0, passes, mask=mask, border_px=2, seed=3))
+    difference = (results[0].float() - results[1].float()).abs()
+    assert difference[:, :, 8:].mean() > 0.2
+    assert difference[:, :, :6].max() == 0
 
 
 @pytest.mark.parametrize("border", [0, 1, 4])
@@ -174,7 +188,7 @@ def test_a_partial_run_edits_at_its_finest_finished_scale(run_copy: Run) -> None
     shutil.rmtree(run_copy.scale_dir(2))
     assert whole(edit_frames(run_copy, edited())).shape == (5, *run_copy.sizes[1], 3)
     shutil.rmtree(run_copy.scale_dir(1))
-    with pytest.raises(RunError, match=r"and only scale 0 is done: run 'sgif train' again to go on$"):
+    with pytest.raises(RunError, match=r"has only scale 0, which takes no clip: run 'sgif train' again to go on$"):
         edit_frames(run_copy, edited())
     shutil.rmtree(run_copy.scale_dir(0))
     with pytest.raises(RunError, match="has no finished scale yet"):

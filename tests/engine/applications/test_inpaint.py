@@ -94,11 +94,22 @@ def test_a_mask_of_another_size_covers_the_hole(run: Run) -> None:
     assert torch.equal(whole(inpaint_frames(run, clip, fine)), whole(inpaint_frames(run, clip, hole())))
 
 
-def test_the_second_coarsest_scale_is_the_default(run: Run) -> None:
+def test_the_second_coarsest_scale_is_the_default_and_others_may_be_asked_for(run: Run) -> None:
     clip = holed(hole(), 0)
-    default, first, second = (whole(inpaint_frames(run, clip, hole(), start_scale=n)) for n in (None, 1, 2))
+    default = whole(inpaint_frames(run, clip, hole()))
+    from_noise, first, second = (whole(inpaint_frames(run, clip, hole(), start_scale=n)) for n in (0, 1, 2))
     assert torch.equal(default, first)
+    assert not torch.equal(from_noise, first)
     assert not torch.equal(default, second)
+
+
+def test_from_noise_every_seed_fills_the_hole_with_something_else(run: Run) -> None:
+    def spread(start_scale: int) -> Tensor:
+        clip, mask = holed(hole(), 0), hole()
+        filled = [whole(inpaint_frames(run, clip, mask, start_scale=start_scale, passes=1, seed=seed))
+                  for seed in range(3)]
+        return torch.stack(filled).float().std(0)[:, mask[0]].mean()
+    assert spread(0) > 2 * spread(1)
 
 
 def test_a_frame_that_is_all_hole_is_refused(run: Run) -> None:
@@ -110,6 +121,6 @@ def test_a_frame_that_is_all_hole_is_refused(run: Run) -> None:
         inpaint_frames(run, holed(hole(), 0), torch.ones(1, 12, 16, dtype=torch.bool))
 
 
-def test_scale_0_is_refused(run: Run) -> None:
-    with pytest.raises(RunError, match=r"^a clip cannot enter at scale 0"):
-        inpaint_frames(run, holed(hole(), 0), hole(), start_scale=0)
+def test_a_start_scale_that_is_not_there_is_refused(run: Run) -> None:
+    with pytest.raises(RunError, match=r"^start scale 3 is not among the 3 finished scales, 0 to 2$"):
+        inpaint_frames(run, holed(hole(), 0), hole(), start_scale=3)
