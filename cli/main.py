@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .bench import BENCH
 from .command import Command, Parser, run_parsed
+from .edit import EDIT, INPAINT
 from .info import INFO
 from .profile import PROFILE
 from .sample import SAMPLE
@@ -16,6 +17,8 @@ from .train import TRAIN
 COMMANDS: tuple[Command, ...] = (
     TRAIN,
     SAMPLE,
+    EDIT,
+    INPAINT,
     INFO,
     PROFILE,
     BENCH,

@@ -4,6 +4,11 @@
 
 demo.gif    the training clip and three samples in a square
 sizes.gif   three samples of other shapes, twice as long as the clip: two wide ones, one tall one
+variations.gif  the clip and a sample for each scale at which it can enter
+composition.gif  the clip with its frames moved and the gap filled naively, and that edited, without a mask and with one
+inpainting.gif  the clip with a hole, the hole filled, and the clip as it was
+
+It also prints the tables of docs/applications.md: how much samples differ by start scale, and what is left of a seam.
 
 The samples are the first ones of the seed, not chosen ones. Pictures are enlarged as far as the file's size allows.
 """
@@ -11,7 +16,7 @@ The samples are the first ones of the seed, not chosen ones. Pictures are enlarg
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -20,7 +25,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sgif.engine import Run, frames_from_tensor, load_run, write_clip
+from sgif.engine import Clip, Run, edit_frames, frames_from_tensor, inpaint_frames, load_run, write_clip
+from sgif.engine.clip import tensor_from_frames
 from sgif.kernels import upsample
 
 MAX_BYTES = 1_400_000  # what a README may load without a reader noticing
@@ -28,6 +34,8 @@ MAX_WIDTH_PX = 640
 MAX_ZOOM = 3.0
 GAP_PX = 4
 WIDE, TALL = 1.6, 0.8  # widths, as multiples of the clip's
+MOVED = 0.3  # of the width, by which the edited clip's frames are moved to the left
+SEAM = 0.08  # of the width, on either side of a seam: what its mask selects
 
 Picture = Callable[[float], Tensor]
 """Frames uint8 [T, H, W, 3] at a zoom."""
@@ -41,10 +49,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     run = load_run(args.run)
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, picture in (("demo.gif", demo(run, args.seed)), ("sizes.gif", sizes(run, args.seed))):
+    for name, make in (("demo.gif", demo), ("sizes.gif", sizes), ("variations.gif", variations),
+                       ("composition.gif", composition), ("inpainting.gif", inpainting)):
+        picture = make(run, args.seed)
         path = args.output / name
         zoom = write_small(path, picture, run.frame_ms)
         print(f"{path}: {path.stat().st_size:,} bytes, enlarged {zoom:.2f} times")
+    print(diversity_table(run, args.seed))
+    print(seam_table(run, args.seed))
 
 
 def demo(run: Run, seed: int) -> Picture:
@@ -68,6 +80,81 @@ def sizes(run: Run, seed: int) -> Picture:
     def at(zoom: float) -> Tensor:
         left = stack([enlarged(clip, zoom) for clip in wide], 1)
         return stack([left, enlarged(tall, zoom, height_px=left.shape[1])], 2)
+    return at
+
+
+def variations(run: Run, seed: int) -> Picture:
+    """The clip and sample 0 of every start scale, in rows of four."""
+    named = {"training clip": run.clip}
+    named |= {f"start scale {n}": run.sample(seed=seed, start_scale=n) for n in range(run.scales_done)}
+    return in_rows(named, 4)
+
+
+def diversity_table(run: Run, seed: int, samples: int = 8) -> str:
+    """By start scale, how much samples differ from each other and from the clip, as Markdown: their standard deviation
+    at a value, averaged over values and divided by the clip's; and their mean absolute difference to it."""
+    lines = ["| start scale | clip enters at | diversity | difference to the clip |", "|--:|--:|--:|--:|"]
+    for start in range(run.scales_done):
+        clips = run.sample(samples, seed=seed, start_scale=start)
+        entry = "x".join(map(str, run.sizes[start - 1])) if start else "no scale"
+        difference = (clips - run.clip).abs().mean() * 127.5
+        lines.append(f"| {start} | {entry} | {clips.std(0).mean() / run.clip.std():.3f} | {difference:.1f} |")
+    return "\n".join(lines)
+
+
+def composition(run: Run, seed: int) -> Picture:
+    """The moved clip, and the same edited: all of it, and only around the seam."""
+    return in_rows({name: tensor_from_frames(frames) for name, frames in compositions(run, seed).items()}, 3)
+
+
+def compositions(run: Run, seed: int) -> dict[str, Tensor]:
+    """Frames uint8 [T, H, W, 3] of the clip moved to the left, its right end repeated in the gap, and what becomes of
+    it."""
+    frames = frames_from_tensor(run.clip)
+    width, gap = frames.shape[2], round(MOVED * frames.shape[2])
+    moved = Clip(frames=torch.cat((frames[:, :, gap:], frames[:, :, -gap:]), 2), frame_ms=run.frame_ms, source="moved")
+    mask = torch.zeros(1, *frames.shape[1:3], dtype=torch.bool)
+    mask[:, :, round(width - gap - SEAM * width):round(width - gap + SEAM * width)] = True
+    return {"moved": moved.frames, "sgif edit": torch.cat(list(edit_frames(run, moved, seed=seed))),
+            "with a mask": torch.cat(list(edit_frames(run, moved, mask=mask, seed=seed)))}
+
+
+def seam_table(run: Run, seed: int) -> str:
+    """What is left of the seam of `compositions`, as Markdown; the clip itself at that column, where it has none."""
+    frames = frames_from_tensor(run.clip)
+    column = frames.shape[2] - round(MOVED * frames.shape[2]) - 1
+    rows = {"the clip itself": frames, **compositions(run, seed)}
+    return "\n".join(("| | step across the seam |", "|:--|--:|",
+                      *(f"| {name} | {step_across(each, column):.2f} |" for name, each in rows.items())))
+
+
+def step_across(frames: Tensor, column: int, reach: int = 2) -> float:
+    """Mean absolute difference between neighbouring columns of frames [T, H, W, 3], the largest of those from `column`
+    to the next one and of `reach` ones to either side, divided by the median over all columns. A seam stands out;
+    without one it is little more than 1."""
+    steps = frames.float().diff(dim=2).abs().mean((0, 1, 3))
+    return float(steps[max(0, column - reach):column + reach + 1].max() / steps.median())
+
+
+def inpainting(run: Run, seed: int) -> Picture:
+    """The clip with a white hole, a sixth of it, the hole filled, and the clip as it was."""
+    frames = frames_from_tensor(run.clip)
+    height, width = frames.shape[1:3]
+    mask = torch.zeros(1, height, width, dtype=torch.bool)
+    mask[:, height // 6:height // 2, width // 4:3 * width // 4] = True
+    holed = frames.masked_fill(mask[..., None], 255)
+    filled = torch.cat(list(inpaint_frames(run, Clip(frames=holed, frame_ms=run.frame_ms, source="hole"), mask,
+                                           seed=seed)))
+    return in_rows({"hole": tensor_from_frames(holed), "sgif inpaint": tensor_from_frames(filled),
+                    "training clip": run.clip}, 3)
+
+
+def in_rows(clips: Mapping[str, Tensor], columns: int) -> Picture:
+    """Clips [1, 3, T, H, W] with their names in them, in rows of `columns`; white fills the last one."""
+    def at(zoom: float) -> Tensor:
+        cells = [labelled(enlarged(clip, zoom), name) for name, clip in clips.items()]
+        cells += [torch.full_like(cells[0], 255)] * (-len(cells) % min(columns, len(cells)))
+        return stack([stack(cells[first:first + columns], 2) for first in range(0, len(cells), columns)], 1)
     return at
 
 

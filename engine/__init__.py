@@ -14,17 +14,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .applications.edit import edit_frames
+    from .applications.inpaint import inpaint_frames
     from .clip import Clip, ClipError, frames_from_tensor, read_clip
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
+    from .masks import read_mask
     from .runs import Run, load_run
     from .storage import RunError
     from .trainer import TrainingStopped, train
 
 _HOME = {
     "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
-    "TrainConfig": "config", "TrainingStopped": "trainer", "frames_from_tensor": "clip", "load_run": "runs",
-    "preset_config": "config", "read_clip": "clip", "train": "trainer", "write_clip": "clip_writer",
+    "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
+    "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
+    "preset_config": "config", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
+    "write_clip": "clip_writer",
 }
 
 __all__ = [
@@ -35,10 +40,13 @@ __all__ = [
     "RunError",
     "TrainConfig",
     "TrainingStopped",
+    "edit_frames",
     "frames_from_tensor",
+    "inpaint_frames",
     "load_run",
     "preset_config",
     "read_clip",
+    "read_mask",
     "train",
     "write_clip",
 ]

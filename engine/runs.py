@@ -143,7 +143,7 @@ class Run:
     def _sampler(self, size: tuple[int, int] | None, frames: int, start_scale: int, seed: int,
                  device: str | None) -> Callable[[int], Iterator[Tensor]]:
         """A function that gives sample `index` in parts [1, 3, t, H, W] in [-1, 1] on the device."""
-        stages = self._usable_stages(start_scale, device)
+        stages = self.usable_stages(start_scale, device)
         trained = stages[-1].plan.size
         height, width = trained if size is None else size
         if frames < 1 or min(height, width) < 2:
@@ -178,10 +178,12 @@ class Run:
         return (frames_from_tensor(part).cpu() for part in self._reconstruction(device))
 
     def _reconstruction(self, device: str | None) -> Iterator[Tensor]:
-        parts = reconstruct(self._usable_stages(0, device), self.z_fixed)
+        parts = reconstruct(self.usable_stages(0, device), self.z_fixed)
         return (part.clamp_(-1, 1) for part in parts)
 
-    def _usable_stages(self, start_scale: int, device: str | None) -> list[TrainedScale]:
+    def usable_stages(self, start_scale: int, device: str | None) -> list[TrainedScale]:
+        """All finished scales on `device` (the run's own choice where it is None), of which `start_scale` is one.
+        Raises RunError where there are none, or it is not among them."""
         done = self.scales_done
         if not done:
             raise RunError(f"{self.path} has no finished scale yet; run 'sgif train' again to go on")
