@@ -6,16 +6,20 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from .animate import ANIMATE
 from .bench import BENCH
 from .command import Command, Parser, run_parsed
 from .info import INFO
 from .profile import PROFILE
 from .sample import SAMPLE
+from .superres import SUPERRES
 from .train import TRAIN
 
 COMMANDS: tuple[Command, ...] = (
     TRAIN,
     SAMPLE,
+    SUPERRES,
+    ANIMATE,
     INFO,
     PROFILE,
     BENCH,

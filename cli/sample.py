@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import values
 from .command import DONE, Command
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-FORMATS = ("gif", "mp4", "webp", "png")
+from .output import add_format_option, named, write
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
     parser.add_argument("--reconstruct", action="store_true", help="also write the reconstruction of the clip")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder to write to [RUN/samples]")
-    parser.add_argument("--format", choices=FORMATS, default="gif", metavar="FORMAT",
-                        help=f"{', '.join(FORMATS[:-1])}, or {FORMATS[-1]} for folders of frames [gif]")
+    add_format_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,23 +45,11 @@ def run(args: argparse.Namespace) -> int:
     for index in range(args.number):
         parts = trained.sample_frames(index, size=size, frames=frames, start_scale=args.start_scale, seed=args.seed,
                                       device=args.device)
-        write(parts, frames, folder, f"sample_seed{args.seed}_{index:03d}", trained.frame_ms, args.format)
+        write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), trained.frame_ms)
     if args.reconstruct:
         parts = trained.reconstruct_frames(device=args.device)
-        write(parts, trained.num_frames, folder, "reconstruction", trained.frame_ms, args.format)
+        write(parts, trained.num_frames, *named(folder, "reconstruction", args.format), trained.frame_ms)
     return DONE
-
-
-def write(parts: Iterator[Tensor], frames: int, folder: Path, stem: str, frame_ms: Sequence[int], form: str) -> None:
-    """Write a clip of `frames` frames as its parts, uint8 [t, H, W, 3], are made, with the run's durations repeated to
-    its length, and print the path."""
-    from ..engine import write_clip
-    from .progress import counted
-
-    path, kind = (folder / stem, "frames") if form == "png" else (folder / f"{stem}.{form}", form)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_clip(path, counted(parts, frames, path.name), islice(cycle(frame_ms), frames), format=kind)
-    print(path, flush=True)
 
 
 SAMPLE = Command(name="sample", summary="make new clips from a run", usage="RUN [-n N] [options]",

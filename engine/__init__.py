@@ -14,14 +14,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .applications.animate import animate, animate_frames
+    from .applications.superres import superres, superres_config, superres_frames
     from .clip import Clip, ClipError, frames_from_tensor, read_clip
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
     from .runs import Run, load_run
+    from .stills import read_still
     from .storage import RunError
     from .trainer import TrainingStopped, train
 
 _HOME = {
+    "animate": "applications.animate", "animate_frames": "applications.animate", "read_still": "stills",
+    "superres": "applications.superres", "superres_config": "applications.superres",
+    "superres_frames": "applications.superres",
     "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
     "TrainConfig": "config", "TrainingStopped": "trainer", "frames_from_tensor": "clip", "load_run": "runs",
     "preset_config": "config", "read_clip": "clip", "train": "trainer", "write_clip": "clip_writer",
@@ -35,10 +41,16 @@ __all__ = [
     "RunError",
     "TrainConfig",
     "TrainingStopped",
+    "animate",
+    "animate_frames",
     "frames_from_tensor",
     "load_run",
     "preset_config",
     "read_clip",
+    "read_still",
+    "superres",
+    "superres_config",
+    "superres_frames",
     "train",
     "write_clip",
 ]

@@ -58,13 +58,18 @@ class Clip:
 
     def to_tensor(self) -> Tensor:
         """float32 [1, 3, T, H, W] in [-1, 1]."""
-        return (self.frames.permute(3, 0, 1, 2).float() / 127.5 - 1).unsqueeze(0).contiguous()
+        return tensor_from_frames(self.frames)
 
     def digest(self) -> str:
         """sha256 (hex) over shape, pixels and durations: equal clips, whatever file they came from, agree."""
         sha = hashlib.sha256(repr((tuple(self.frames.shape), self.frame_ms)).encode())
         sha.update(self.frames.cpu().contiguous().numpy().data)
         return sha.hexdigest()
+
+
+def tensor_from_frames(frames: Tensor) -> Tensor:
+    """Frames uint8 [T, H, W, 3] -> video [1, 3, T, H, W], float32 in [-1, 1], same device."""
+    return (frames.permute(3, 0, 1, 2).float() / 127.5 - 1).unsqueeze(0).contiguous()
 
 
 def frames_from_tensor(video: Tensor) -> Tensor:
@@ -96,7 +101,7 @@ def read_clip(
     `DEFAULT_FRAME_MS`. Raises ClipError, one sentence, for whatever is not a clip of at least two such frames.
     """
     source, file = os.fspath(path), Path(path)
-    decoded = _Decoded(source, start, frames, crop, background)
+    decoded = Decoded(source, start, frames, crop, background)
     try:
         mode = file.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -116,7 +121,7 @@ def read_clip(
 
 
 @dataclass
-class _Decoded:
+class Decoded:
     """The frames kept so far, and the rules that every frame must pass on its way in."""
 
     source: str
@@ -230,7 +235,7 @@ def _magic(file: Path) -> str:
     return "picture" if head[:8] == b"\x89PNG\r\n\x1a\n" or (head[:4], head[8:]) == (b"RIFF", b"WEBP") else "video"
 
 
-def _read_gif(file: Path, into: _Decoded) -> None:
+def _read_gif(file: Path, into: Decoded) -> None:
     width, height, frames, complete = parse_gif(file.read_bytes())
     into.announce(height, width, len(frames))
     for frame in frames[: into.stop]:
@@ -242,7 +247,7 @@ def _read_gif(file: Path, into: _Decoded) -> None:
         into.keep(pixels, frame.ms)
 
 
-def _read_animation(file: Path, into: _Decoded) -> None:
+def _read_animation(file: Path, into: Decoded) -> None:
     with Image.open(file, formats=_ANIMATIONS) as image:
         # An APNG may show a still instead where animation is not supported; Pillow counts it as frame 0.
         first = int(bool(image.info.get("default_image")))
@@ -251,10 +256,10 @@ def _read_animation(file: Path, into: _Decoded) -> None:
         for index in range(into.start, min(count, into.stop or count)):
             image.seek(first + index)
             image.load()
-            into.keep(_pixels(image, into), image.info.get("duration"))
+            into.keep(pixels_of(image, into), image.info.get("duration"))
 
 
-def _pixels(image: Image.Image, into: _Decoded) -> Pixels:
+def pixels_of(image: Image.Image, into: Decoded) -> Pixels:
     """Any Pillow mode as RGB, or RGBA where the picture has alpha."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255
         into.note("16-bit grey reduced to 8 bits")
@@ -280,7 +285,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
 # ---- Folders of frames -----------------------------------------------------------------------------------------------
 
 
-def _read_folder(folder: Path, into: _Decoded) -> None:
+def _read_folder(folder: Path, into: Decoded) -> None:
     names = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in _FRAME_SUFFIXES and entry.is_file()]
     names.sort(key=_natural)
     if not names:
@@ -292,7 +297,7 @@ def _read_folder(folder: Path, into: _Decoded) -> None:
         with Image.open(folder / name, formats=_STILLS) as image:
             into.announce(image.height, image.width, len(names))
             upright = ImageOps.exif_transpose(image)
-            into.keep(_pixels(upright, into), _stored_ms(image))
+            into.keep(pixels_of(upright, into), _stored_ms(image))
 
 
 def _stored_ms(image: Image.Image) -> int | None:
@@ -326,7 +331,7 @@ def _gaps(names: list[str]) -> Iterator[str]:
 # ---- Video -----------------------------------------------------------------------------------------------------------
 
 
-def _read_video(file: Path, into: _Decoded) -> None:
+def _read_video(file: Path, into: Decoded) -> None:
     try:
         import av
     except ImportError:
@@ -352,7 +357,7 @@ def _read_video(file: Path, into: _Decoded) -> None:
         into.frame_ms = list(_durations(times))
 
 
-def _decode(container: Any, stream: Any, into: _Decoded) -> Iterator[Any]:
+def _decode(container: Any, stream: Any, into: Decoded) -> Iterator[Any]:
     """Frames in order of presentation, one thread, no further than the caller looks."""
     import av
 
@@ -386,7 +391,7 @@ def _durations(times: list[tuple[float | None, float]]) -> Iterator[int | None]:
     yield (round((shown_at or 0) + own) - round(shown_at or 0)) or ms
 
 
-def _video_pixels(frame: Any, into: _Decoded) -> Pixels:
+def _video_pixels(frame: Any, into: Decoded) -> Pixels:
     from av.video.reformatter import Interpolation
 
     alpha = any(component.is_alpha for component in frame.format.components)

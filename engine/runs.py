@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip import Clip, frames_from_tensor
+from .clip import frames_from_tensor, tensor_from_frames
 from .config import ConfigError, TrainConfig
 from .device import resolve_device
 from .generator import Generator
@@ -63,13 +63,18 @@ class Run:
         return next((n for n in range(len(self.plans)) if not self.scale_dir(n).is_dir()), len(self.plans))
 
     @cached_property
-    def clip(self) -> Tensor:
-        """The clip [1, 3, T, H, W] at the finest scale, in [-1, 1]."""
+    def frames(self) -> Tensor:
+        """The clip at the finest scale, uint8 [T, H, W, 3]."""
         frames = read_tensors(self.path / "clip.safetensors")[0].get("frames")
         expected = (self.num_frames, *self.sizes[-1], 3)
         if frames is None or tuple(frames.shape) != expected or frames.dtype != torch.uint8:
             raise RunError(f"{self.path / 'clip.safetensors'} does not hold the clip, uint8 frames {expected}")
-        return Clip(frames=frames, frame_ms=self.frame_ms, source=self.source).to_tensor()
+        return frames
+
+    @cached_property
+    def clip(self) -> Tensor:
+        """The clip [1, 3, T, H, W] at the finest scale, in [-1, 1]."""
+        return tensor_from_frames(self.frames)
 
     @cached_property
     def real(self) -> list[Tensor]:
@@ -143,7 +148,7 @@ class Run:
     def _sampler(self, size: tuple[int, int] | None, frames: int, start_scale: int, seed: int,
                  device: str | None) -> Callable[[int], Iterator[Tensor]]:
         """A function that gives sample `index` in parts [1, 3, t, H, W] in [-1, 1] on the device."""
-        stages = self._usable_stages(start_scale, device)
+        stages = self.usable_stages(start_scale, device)
         trained = stages[-1].plan.size
         height, width = trained if size is None else size
         if frames < 1 or min(height, width) < 2:
@@ -178,10 +183,12 @@ class Run:
         return (frames_from_tensor(part).cpu() for part in self._reconstruction(device))
 
     def _reconstruction(self, device: str | None) -> Iterator[Tensor]:
-        parts = reconstruct(self._usable_stages(0, device), self.z_fixed)
+        parts = reconstruct(self.usable_stages(0, device), self.z_fixed)
         return (part.clamp_(-1, 1) for part in parts)
 
-    def _usable_stages(self, start_scale: int, device: str | None) -> list[TrainedScale]:
+    def usable_stages(self, start_scale: int, device: str | None) -> list[TrainedScale]:
+        """All finished scales on `device` (the run's own choice where it is None), of which `start_scale` is one.
+        Raises RunError where there are none, or it is not among them."""
         done = self.scales_done
         if not done:
             raise RunError(f"{self.path} has no finished scale yet; run 'sgif train' again to go on")
