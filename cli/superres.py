@@ -25,7 +25,8 @@ EXAMPLES = """examples:
   sgif superres film.mp4 --start-frame 120 --frames 24 -o film-x3.mp4
   sgif superres runs/clip-x2 --factor 2 --clip other.gif
 
-The same command again goes on where training was stopped. GIF has 256 colours: --format webp or png keeps all."""
+The same command again goes on where training was stopped.
+GIF has 256 colours: --format webp or png keeps all."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +92,7 @@ def training_config(args: argparse.Namespace, clip: Clip) -> TrainConfig:
 def run_dir_for(args: argparse.Namespace) -> Path:
     """Named by what decides the scales, so that another factor does not meet a run of other settings."""
     plain = default_run_dir(args.clip)
-    return plain.with_name(f"{plain.name}-x{args.factor:g}" + (f"-{args.steps}steps" if args.steps else ""))
+    return plain.with_name(f"{plain.name}-x{args.factor:g}" + (f"-in-{args.steps}" if args.steps else ""))
 
 
 def output(args: argparse.Namespace, run_dir: Path, source: str) -> tuple[Path, str | None]:

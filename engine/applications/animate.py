@@ -8,18 +8,20 @@ added to the still where it enters: a sample of the scales below, less its mean 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-from ...kernels import resize
+from ...kernels import resize, upsample
 from ..clip import frames_from_tensor, tensor_from_frames
 from ..config import ConfigError
 from ..noise import noise_seed, sample_noise
 from ..pyramid import ScalePlan
 from ..runs import Run
-from ..sampling import ScaleNoise, device_of, gather, run_scales, scaled_size
+from ..sampling import ScaleNoise, TrainedScale, device_of, gather, run_scales, scaled_size
+
+MAX_MOTION = 10.0
 
 
 def animate_frames(run: Run, still: Tensor, *, frames: int | None = None, start_scale: int = 1,
@@ -33,7 +35,8 @@ def animate_frames(run: Run, still: Tensor, *, frames: int | None = None, start_
         start_scale: where the still enters, from 1: the higher, the more of it stays and the less moves.
         size: (height, width) of the result; by default the still's shape, with the shorter side as trained.
         motion: strength of what the coarser scales add; 0 leaves the motion to noise, as the paper does.
-        keep_colours: give every frame the still's colours.
+        keep_colours: shift the result's colours so that its mean over time is the still, as far as the scale that the
+            still enters shows it; the clip is made twice for it.
         seed: what the noise derives from.
         device: where to compute; the run's own choice by default.
 
@@ -72,30 +75,48 @@ def _animate(run: Run, still: Tensor, frames: int, start_scale: int, size: tuple
     stages = run.usable_stages(start_scale, device)
     trained = stages[-1].plan.size
     height, width = still_size((still.shape[0], still.shape[1]), trained) if size is None else size
+    if not 0 <= motion <= MAX_MOTION:
+        raise ConfigError(f"motion is {motion:g}, expected 0 to {MAX_MOTION:g}")
     if frames < 2 or min(height, width) < 2:
         raise ValueError(f"{frames} frames of {height}x{width}: expected at least two frames and 2x2 pixels")
-    scale, torch_device = (height / trained[0], width / trained[1]), device_of(stages)
-    drawn = noise_seed(seed, "animate", device=torch_device)
+    if not motion and (run.config.noise == "split" or run.plans[start_scale].kind == "2D"):
+        raise ConfigError(f"motion is 0, and from start scale {start_scale} on all frames of {run.path} share their "
+                          "noise, so nothing would move: expected more than 0")
+    return _moving(run, stages, still, frames, start_scale, (height, width), motion, keep_colours, seed)
+
+
+def _moving(run: Run, stages: list[TrainedScale], still: Tensor, frames: int, start_scale: int, size: tuple[int, int],
+            motion: float, keep_colours: bool, seed: int) -> Iterator[Tensor]:
+    """Parts [1, 3, t, *size] in [-1, 1] on the device."""
+    trained, device = stages[-1].plan.size, device_of(stages)
+    scale = (size[0] / trained[0], size[1] / trained[1])
+    drawn = noise_seed(seed, "animate", device=device)
+    grid = scaled_size(run.plans[start_scale - 1].size, scale)
+    entering = resize(tensor_from_frames(still.to(device)[None]), grid).clamp(-1, 1)
 
     def noise(plan: ScalePlan, at: tuple[int, int], first: int, count: int) -> ScaleNoise:
         return sample_noise(plan, run.config, drawn, count, at, first=run.plans[0], first_frame=first)
 
-    whole = tensor_from_frames(still.to(torch_device)[None])
-    entering = resize(whole, scaled_size(run.plans[start_scale - 1].size, scale)).clamp(-1, 1)
-
     def coarse() -> Iterator[Tensor]:
         return run_scales(stages[:start_scale], None, noise, frames, scale)
 
-    def moving() -> Iterator[Tensor]:
-        """The still with what moves: drawn twice, since the mean over time is known only at the end."""
-        if not motion:
-            yield from (entering.expand(-1, -1, part.shape[2], -1, -1) for part in coarse())
-            return
-        mean = sum(part.sum(2, keepdim=True) for part in coarse()) / frames
-        for part in coarse():
-            yield entering + motion * (part - mean)
+    # A mean over time is known when all frames were there: they are made once more rather than kept.
+    still_part = time_mean(coarse(), frames) if motion else 0.0
 
-    parts = run_scales(stages[start_scale:], moving(), noise, frames, scale)
-    if not keep_colours:
-        return (part.clamp_(-1, 1) for part in parts)
-    return parts
+    def finest() -> Iterator[Tensor]:
+        moving = (entering + motion * (part - still_part) for part in coarse())
+        return run_scales(stages[start_scale:], moving, noise, frames, scale)
+
+    shift = None
+    if keep_colours:
+        shift = upsample(entering - time_mean((resize(part.clamp_(-1, 1), grid) for part in finest()), frames), size)
+    for part in finest():
+        yield (part if shift is None else part.add_(shift)).clamp_(-1, 1)
+
+
+def time_mean(parts: Iterable[Tensor], frames: int) -> Tensor:
+    """The mean frame [1, 3, 1, H, W] of parts [1, 3, t, H, W] with `frames` frames in all."""
+    total: Tensor | float = 0.0
+    for part in parts:
+        total = total + part.sum(2, keepdim=True)
+    return torch.as_tensor(total / frames)
