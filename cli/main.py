@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from .animate import ANIMATE
 from .bench import BENCH
 from .command import Command, Parser, run_parsed
 from .edit import EDIT, INPAINT
 from .info import INFO
 from .profile import PROFILE
 from .sample import SAMPLE
+from .superres import SUPERRES
 from .train import TRAIN
 
 COMMANDS: tuple[Command, ...] = (
@@ -19,6 +21,8 @@ COMMANDS: tuple[Command, ...] = (
     SAMPLE,
     EDIT,
     INPAINT,
+    SUPERRES,
+    ANIMATE,
     INFO,
     PROFILE,
     BENCH,

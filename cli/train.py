@@ -11,14 +11,17 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from ..engine.config import Preset
+from ..engine.config import Preset, TrainConfig
 from . import values
 from .command import DONE, Command
 from .options import add_setting_options, config_from, presets_table
 from .progress import make_progress
 from .text import seconds_text, size_text
+
+if TYPE_CHECKING:
+    from ..engine import Clip
 
 EXAMPLES = """examples:
   sgif train clip.gif
@@ -48,12 +51,23 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..engine import TrainingStopped, read_clip, train
-
-    preset = default_preset(getattr(args, "device", "auto"))
-    config = config_from(args, preset)
-    clip = read_clip(args.clip, start=args.start_frame, frames=args.frames, crop=args.crop, background=args.background)
+    config = config_from(args, default_preset(getattr(args, "device", "auto")))
     run_dir = args.output or default_run_dir(args.clip)
+    return learn(args, read_asked(args, args.clip), run_dir, config,
+                 f"now        sgif sample {shlex.quote(str(run_dir))} -n 8")
+
+
+def read_asked(args: argparse.Namespace, path: str) -> Clip:
+    """The clip at `path`, as much of it as the options of `add_clip_options` ask for."""
+    from ..engine import read_clip
+
+    return read_clip(path, start=args.start_frame, frames=args.frames, crop=args.crop, background=args.background)
+
+
+def learn(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig, last_line: str | None) -> int:
+    """Train with progress as `args.quiet` and `args.json` have it, until done or asked to stop; `last_line` is said
+    when it is done. Returns the exit code."""
+    from ..engine import TrainingStopped, train
 
     stop = StopRequest()
     with stop, make_progress(quiet=args.quiet, json=args.json, stopping=stop) as progress:
@@ -66,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
         except TrainingStopped as stopped:
             where = f"Stopped in scale {stopped.scale} at iteration {stopped.iteration}"
         else:
-            progress.say(f"now        sgif sample {shlex.quote(str(run_dir))} -n 8")
+            if last_line:
+                progress.say(last_line)
             return DONE
     print(f"{where}; run the same command again to go on.", file=sys.stderr)
     return stop.exit_code

@@ -1,12 +1,15 @@
-"""Make the README's moving pictures from a trained run:
+"""Make the moving pictures of the README and of docs/applications.md from a trained run:
 
     python docs/make_pictures.py runs/demo -o docs/images
+    python docs/make_pictures.py runs/demo -o docs/images --still examples/other_clouds.png --superres runs/clouds-x2
 
-demo.gif    the training clip and three samples in a square
-sizes.gif   three samples of other shapes, twice as long as the clip: two wide ones, one tall one
-variations.gif  the clip and a sample for each scale at which it can enter
+demo.gif         the training clip and three samples in a square
+sizes.gif        three samples of other shapes, twice as long as the clip: two wide ones, one tall one
+variations.gif   the clip and a sample for each scale at which it can enter
 composition.gif  the clip with its frames moved and the gap filled naively, and that edited, without a mask and with one
-inpainting.gif  the clip with a hole, the hole filled, and the clip as it was
+inpainting.gif   the clip with a hole, the hole filled, and the clip as it was
+animate.gif      with --still: the still, and the same moving as the clip
+superres.gif     with --superres, a run of `sgif superres CLIP --factor 2`: its clip enlarged, bicubic and by the run
 
 It also prints the tables of docs/applications.md: how much samples differ by start scale, and what is left of a seam.
 
@@ -25,9 +28,20 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sgif.engine import Clip, Run, edit_frames, frames_from_tensor, inpaint_frames, load_run, write_clip
+from sgif.engine import (
+    Clip,
+    Run,
+    animate,
+    edit_frames,
+    frames_from_tensor,
+    inpaint_frames,
+    load_run,
+    read_still,
+    superres,
+    write_clip,
+)
 from sgif.engine.clip import tensor_from_frames
-from sgif.kernels import upsample
+from sgif.kernels import resize, upsample
 
 MAX_BYTES = 1_400_000  # what a README may load without a reader noticing
 MAX_WIDTH_PX = 640
@@ -46,12 +60,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="folder of a run")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="of the samples [0]")
+    parser.add_argument("--still", type=Path, help="picture to animate")
+    parser.add_argument("--superres", type=Path, metavar="RUN", help="run to enlarge its clip with")
     args = parser.parse_args(argv)
     run = load_run(args.run)
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, make in (("demo.gif", demo), ("sizes.gif", sizes), ("variations.gif", variations),
-                       ("composition.gif", composition), ("inpainting.gif", inpainting)):
-        picture = make(run, args.seed)
+    pictures = {name: make(run, args.seed) for name, make in (
+        ("demo.gif", demo), ("sizes.gif", sizes), ("variations.gif", variations), ("composition.gif", composition),
+        ("inpainting.gif", inpainting))}
+    if args.still:
+        pictures["animate.gif"] = animated(run, read_still(args.still), args.seed)
+    if args.superres:
+        pictures["superres.gif"] = enlargements(load_run(args.superres))
+    for name, picture in pictures.items():
         path = args.output / name
         zoom = write_small(path, picture, run.frame_ms)
         print(f"{path}: {path.stat().st_size:,} bytes, enlarged {zoom:.2f} times")
@@ -155,6 +176,28 @@ def in_rows(clips: Mapping[str, Tensor], columns: int) -> Picture:
         cells = [labelled(enlarged(clip, zoom), name) for name, clip in clips.items()]
         cells += [torch.full_like(cells[0], 255)] * (-len(cells) % min(columns, len(cells)))
         return stack([stack(cells[first:first + columns], 2) for first in range(0, len(cells), columns)], 1)
+    return at
+
+
+def animated(run: Run, still: Tensor, seed: int) -> Picture:
+    """The still, and two clips of it that keep its colours."""
+    clips = [animate(run, still, keep_colours=True, seed=seed + index) for index in range(2)]
+    held = resize(tensor_from_frames(still[None]), (clips[0].shape[3], clips[0].shape[4]))
+    cells = [(held.expand_as(clips[0]), "still"), *((clip, "animated") for clip in clips)]
+
+    def at(zoom: float) -> Tensor:
+        return stack([labelled(enlarged(clip, zoom), text) for clip, text in cells], 2)
+    return at
+
+
+def enlargements(run: Run, factor: int = 2) -> Picture:
+    """The run's clip `factor` times as large: bicubic, and by the run."""
+    height, width = run.sizes[-1]
+    cells = [(resize(run.clip, (factor * height, factor * width)).clamp(-1, 1), "bicubic"),
+             (superres(run, factor), "sgif superres")]
+
+    def at(zoom: float) -> Tensor:
+        return stack([labelled(enlarged(clip, zoom), text) for clip, text in cells], 2)
     return at
 
 

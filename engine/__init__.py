@@ -14,17 +14,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .applications.animate import animate, animate_frames
     from .applications.edit import edit_frames
     from .applications.inpaint import inpaint_frames
+    from .applications.superres import superres, superres_config, superres_frames
     from .clip import Clip, ClipError, frames_from_tensor, read_clip
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
     from .masks import read_mask
     from .runs import Run, load_run
+    from .stills import read_still
     from .storage import RunError
     from .trainer import TrainingStopped, train
 
 _HOME = {
+    "animate": "applications.animate", "animate_frames": "applications.animate", "read_still": "stills",
+    "superres": "applications.superres", "superres_config": "applications.superres",
+    "superres_frames": "applications.superres",
     "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
     "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
@@ -40,6 +46,8 @@ __all__ = [
     "RunError",
     "TrainConfig",
     "TrainingStopped",
+    "animate",
+    "animate_frames",
     "edit_frames",
     "frames_from_tensor",
     "inpaint_frames",
@@ -47,6 +55,10 @@ __all__ = [
     "preset_config",
     "read_clip",
     "read_mask",
+    "read_still",
+    "superres",
+    "superres_config",
+    "superres_frames",
     "train",
     "write_clip",
 ]

@@ -34,7 +34,8 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
         run.config = config
         return run
     if path.exists() and not (path.is_dir() and all(_is_beginning(file) for file in path.iterdir())):
-        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give another with -o")
+        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give another for the "
+                       "run")
     height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
     plans = plan_scales(height, width, len(clip.frame_ms), config)
     path.mkdir(parents=True, exist_ok=True)
@@ -87,10 +88,10 @@ def _is_beginning(file: Path) -> bool:
 
 def _refuse_other(run: Run, clip: Clip, config: TrainConfig) -> None:
     if run.record["clip"].get("digest") != clip.digest():
-        raise RunError(f"{run.path} learns another clip ({run.source}); give another folder with -o")
+        raise RunError(f"{run.path} learns another clip ({run.source}); give another folder for the run")
     old, new = run.config.to_json(), config.to_json()
     differing = [f"{name} {old[name]} there, {new[name]} now" for name in old
                  if name not in FREE_SETTINGS and old[name] != new[name]]
     if differing:
         raise RunError(f"{run.path} was begun with other settings ({'; '.join(differing)}); give those again, or "
-                       "another folder with -o")
+                       "another folder for the run")

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clip import Clip, frames_from_tensor
+from .clip import frames_from_tensor, tensor_from_frames
 from .config import ConfigError, TrainConfig
 from .device import resolve_device
 from .generator import Generator
@@ -63,13 +63,18 @@ class Run:
         return next((n for n in range(len(self.plans)) if not self.scale_dir(n).is_dir()), len(self.plans))
 
     @cached_property
-    def clip(self) -> Tensor:
-        """The clip [1, 3, T, H, W] at the finest scale, in [-1, 1]."""
+    def frames(self) -> Tensor:
+        """The clip at the finest scale, uint8 [T, H, W, 3]."""
         frames = read_tensors(self.path / "clip.safetensors")[0].get("frames")
         expected = (self.num_frames, *self.sizes[-1], 3)
         if frames is None or tuple(frames.shape) != expected or frames.dtype != torch.uint8:
             raise RunError(f"{self.path / 'clip.safetensors'} does not hold the clip, uint8 frames {expected}")
-        return Clip(frames=frames, frame_ms=self.frame_ms, source=self.source).to_tensor()
+        return frames
+
+    @cached_property
+    def clip(self) -> Tensor:
+        """The clip [1, 3, T, H, W] at the finest scale, in [-1, 1]."""
+        return tensor_from_frames(self.frames)
 
     @cached_property
     def real(self) -> list[Tensor]:

@@ -10,6 +10,7 @@ Nothing is filmed or drawn.  Each frame is a small ray-traced landscape, seen by
   lake    a plane of running waves, each tilting the mirror image of all the above, and glinting towards the sun.
 
     python examples/make_clouds.py [-o examples/clouds.gif] [--seed 22]
+    python examples/make_clouds.py --seed 3 --still -o examples/other_clouds.png
 """
 
 import argparse
@@ -169,8 +170,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("clouds.gif"))
     parser.add_argument("--seed", type=int, default=22)
+    parser.add_argument("--still", action="store_true", help="write the first frame alone, all its colours, as a PNG")
     args = parser.parse_args()
     scene = Scene(args.seed)
+    if args.still:
+        Image.fromarray(scene.frame(0)).save(args.output, "PNG", optimize=True)
+        return
     write_gif([scene.frame(t) for t in range(FRAMES)], args.output)
     print(f"{args.output}: {FRAMES} frames of {WIDTH}x{HEIGHT}, {args.output.stat().st_size} bytes")
 

@@ -108,7 +108,7 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(clip: Clip, tiny_con
     with pytest.raises(RunError) as refused:
         open_or_create_run(tmp_path, clip, tiny_config())
     assert str(refused.value) == (f"{tmp_path} exists and is not a run folder; expected a new or empty folder, "
-                                  "give another with -o")
+                                  "give another for the run")
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
@@ -128,7 +128,7 @@ def test_another_clip_is_refused(begun: Run, clip: Clip, tiny_config: MakeConfig
     other = {"pixel": dataclasses.replace(clip, frames=frames),
              "durations": dataclasses.replace(clip, frame_ms=(80,) * 5 + (90,)),
              "length": dataclasses.replace(clip, frames=clip.frames[:5], frame_ms=clip.frame_ms[:5])}[change]
-    with pytest.raises(RunError, match=r"/run learns another clip \(waves\); give another folder with -o$"):
+    with pytest.raises(RunError, match=r"/run learns another clip \(waves\); give another folder for the run$"):
         open_or_create_run(begun.path, other, tiny_config())
 
 
@@ -159,7 +159,7 @@ def test_another_setting_is_refused_by_name(begun: Run, clip: Clip, tiny_config:
     with pytest.raises(RunError) as refused:
         open_or_create_run(begun.path, clip, tiny_config(**{name: new}))
     assert str(refused.value) == (f"{begun.path} was begun with other settings ({name} {shown[0]} there, {shown[1]} "
-                                  "now); give those again, or another folder with -o")
+                                  "now); give those again, or another folder for the run")
 
 
 def test_all_differing_settings_are_named(begun: Run, clip: Clip, tiny_config: MakeConfig) -> None:
