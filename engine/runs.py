@@ -18,13 +18,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .applications.loop import check_loop, cross_fade, loop_length
 from .clip import Clip, frames_from_tensor
 from .config import ConfigError, TrainConfig
 from .device import resolve_device
 from .generator import Generator
 from .noise import noise_seed, sample_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
-from .sampling import ScaleNoise, TrainedScale, device_of, gather, reconstruct, run_scales, stream
+from .sampling import (
+    ScaleNoise,
+    TrainedScale,
+    device_of,
+    gather,
+    lead_frames,
+    reconstruct,
+    run_scales,
+    stream,
+)
 from .storage import RunError, load_weights, read_json, read_tensors
 
 SCHEMA = 1
@@ -105,7 +115,8 @@ class Run:
                             noise_amp=self.scale_record(scale)["noise_amp"])
 
     def sample(self, n: int = 1, *, size: tuple[int, int] | None = None, frames: int | None = None,
-               start_scale: int = 0, seed: int = 0, first: int = 0, device: str | None = None) -> Tensor:
+               start_scale: int = 0, loop: bool = False, seed: int = 0, first: int = 0,
+               device: str | None = None) -> Tensor:
         """New clips [N, 3, T, H, W] in [-1, 1], at the finest scale that is done.
 
         Args:
@@ -113,6 +124,8 @@ class Run:
             size: (height, width) of the result; the trained one by default.
             frames: how many frames; the clip's own number by default.
             start_scale: above 0, the clip itself enters there instead of noise: its coarse structure stays.
+            loop: the last frame flows into the first. With `start_scale` the clip's end is faded into its beginning,
+                which takes a quarter of its frames unless `frames` says otherwise.
             seed, first: what the noise derives from.
             device: where to compute; the run's own choice by default.
 
@@ -122,12 +135,13 @@ class Run:
         """
         if n < 1:
             raise ValueError(f"n is {n}, expected at least one sample")
-        frames = self.num_frames if frames is None else frames
-        parts = self._sampler(size, frames, start_scale, seed, device)
+        frames = self._length(frames, start_scale, loop)
+        parts = self._sampler(size, frames, start_scale, loop, seed, device)
         return torch.cat([gather(parts(first + i), frames) for i in range(n)])
 
     def sample_frames(self, index: int = 0, *, size: tuple[int, int] | None = None, frames: int | None = None,
-                      start_scale: int = 0, seed: int = 0, device: str | None = None) -> Iterator[Tensor]:
+                      start_scale: int = 0, loop: bool = False, seed: int = 0,
+                      device: str | None = None) -> Iterator[Tensor]:
         """Sample `index` of `seed`, the same as of `sample`, as it is made: memory grows neither with the number of
         frames nor, beyond a few frames in RGB, with their size.
 
@@ -137,10 +151,15 @@ class Run:
         Raises:
             RunError, ValueError: as `sample` does, at once and not at the first frame.
         """
-        parts = self._sampler(size, self.num_frames if frames is None else frames, start_scale, seed, device)
+        parts = self._sampler(size, self._length(frames, start_scale, loop), start_scale, loop, seed, device)
         return (frames_from_tensor(part).cpu() for part in parts(index))
 
-    def _sampler(self, size: tuple[int, int] | None, frames: int, start_scale: int, seed: int,
+    def _length(self, frames: int | None, start_scale: int, loop: bool) -> int:
+        if frames is not None:
+            return frames
+        return loop_length(self.num_frames, start_scale) if loop else self.num_frames
+
+    def _sampler(self, size: tuple[int, int] | None, frames: int, start_scale: int, loop: bool, seed: int,
                  device: str | None) -> Callable[[int], Iterator[Tensor]]:
         """A function that gives sample `index` in parts [1, 3, t, H, W] in [-1, 1] on the device."""
         stages = self._usable_stages(start_scale, device)
@@ -148,7 +167,9 @@ class Run:
         height, width = trained if size is None else size
         if frames < 1 or min(height, width) < 2:
             raise ValueError(f"{frames} frames of {height}x{width}: expected at least one frame and 2x2 pixels")
-        if start_scale and frames != self.num_frames:
+        if loop:
+            check_loop(frames, self.num_frames, start_scale)
+        elif start_scale and frames != self.num_frames:
             raise ValueError(f"frames is {frames} with start_scale {start_scale}: the clip enters there, so expected "
                              f"its own {self.num_frames} frames")
         scale, torch_device = (height / trained[0], width / trained[1]), device_of(stages)
@@ -159,8 +180,11 @@ class Run:
             def noise(plan: ScalePlan, at: tuple[int, int], first: int, count: int) -> ScaleNoise:
                 return sample_noise(plan, self.config, drawn, count, at, first=self.plans[start_scale],
                                     first_frame=first)
-            coarser = stream(self.real[start_scale - 1], frames, torch_device) if start_scale else None
-            for part in run_scales(stages[start_scale:], coarser, noise, frames, scale):
+            coarser = None
+            if start_scale:
+                clip, lead = self.real[start_scale - 1], lead_frames(stages[start_scale:]) if loop else 0
+                coarser = stream(cross_fade(clip, frames) if loop else clip, frames, torch_device, lead=lead)
+            for part in run_scales(stages[start_scale:], coarser, noise, frames, scale, loop=loop):
                 yield part.clamp_(-1, 1)
 
         return parts

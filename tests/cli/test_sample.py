@@ -38,7 +38,15 @@ def test_size_and_scale_arrive_as_height_and_width(words, size, fake_run):
 
 def test_the_other_options_arrive_as_asked(fake_run):
     main(["sample", "run", "--start-scale", "1", "--device", "cpu"])
-    assert fake_run.calls == [{"index": 0, "size": None, "frames": 4, "start_scale": 1, "seed": 0, "device": "cpu"}]
+    assert fake_run.calls == [{"index": 0, "size": None, "frames": 4, "start_scale": 1, "loop": False, "seed": 0,
+                               "device": "cpu"}]
+
+
+@pytest.mark.parametrize(("words", "frames"), [([], 4), (["--frames", "9"], 9), (["--start-scale", "1"], 3)])
+def test_a_loop_is_as_long_as_the_clip_unless_the_clip_s_ends_meet(words, frames, fake_run):
+    assert main(["sample", "run", "--loop", *words]) == 0
+    assert [(call["loop"], call["frames"]) for call in fake_run.calls] == [(True, frames)]
+    assert len(read_clip(fake_run.path / "samples" / "sample_seed0_000.gif").frames) == frames
 
 
 def test_a_partial_run_samples_at_the_scale_it_has_and_says_so(fake_run, capsys):
