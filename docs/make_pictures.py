@@ -4,6 +4,9 @@
 
 demo.gif    the training clip and three samples in a square
 sizes.gif   three samples of other shapes, twice as long as the clip: two wide ones, one tall one
+loop.gif    a sample and a loop, the clip and a loop of it
+
+It also prints the table of docs/applications.md that says how much moves in short and in long samples.
 
 The samples are the first ones of the seed, not chosen ones. Pictures are enlarged as far as the file's size allows.
 """
@@ -11,6 +14,7 @@ The samples are the first ones of the seed, not chosen ones. Pictures are enlarg
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -28,6 +32,7 @@ MAX_WIDTH_PX = 640
 MAX_ZOOM = 3.0
 GAP_PX = 4
 WIDE, TALL = 1.6, 0.8  # widths, as multiples of the clip's
+BLOCK, BLOCKS = 12, 8  # frames of a short sample, and how many times as long the long one is
 
 Picture = Callable[[float], Tensor]
 """Frames uint8 [T, H, W, 3] at a zoom."""
@@ -41,10 +46,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     run = load_run(args.run)
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, picture in (("demo.gif", demo(run, args.seed)), ("sizes.gif", sizes(run, args.seed))):
+    for name, make in (("demo.gif", demo), ("sizes.gif", sizes), ("loop.gif", loops)):
+        picture = make(run, args.seed)
         path = args.output / name
         zoom = write_small(path, picture, run.frame_ms)
         print(f"{path}: {path.stat().st_size:,} bytes, enlarged {zoom:.2f} times")
+    print(motion_table(run, args.seed))
 
 
 def demo(run: Run, seed: int) -> Picture:
@@ -69,6 +76,36 @@ def sizes(run: Run, seed: int) -> Picture:
         left = stack([enlarged(clip, zoom) for clip in wide], 1)
         return stack([left, enlarged(tall, zoom, height_px=left.shape[1])], 2)
     return at
+
+
+def loops(run: Run, seed: int) -> Picture:
+    """Sample 0 and the loop of the same noise above the clip and a loop of it, each repeated until all end together."""
+    clips = [run.sample(seed=seed), run.sample(seed=seed, loop=True), run.clip,
+             run.sample(seed=seed, start_scale=1, loop=True)]
+    labels = ["sample", "loop", "training clip", "loop of the clip"]
+    frames = math.lcm(*(clip.shape[2] for clip in clips))
+    clips = [clip.repeat(1, 1, frames // clip.shape[2], 1, 1) for clip in clips]
+
+    def at(zoom: float) -> Tensor:
+        cells = [labelled(enlarged(clip, zoom), text) for clip, text in zip(clips, labels, strict=True)]
+        return stack([stack(cells[:2], 2), stack(cells[2:], 2)], 1)
+    return at
+
+
+def motion_table(run: Run, seed: int, samples: int = 8) -> str:
+    """Mean motion of the clip, of short samples and of long ones, these in blocks of as many frames, as Markdown."""
+    short, long = (motion_energy(run.sample(samples, frames=frames, seed=seed))
+                   for frames in (BLOCK, BLOCK * BLOCKS))
+    rows = [("clip", motion_energy(run.clip)), (f"samples of {BLOCK} frames", short),
+            *((f"of {BLOCK * BLOCKS}: {BLOCK * k} to {BLOCK * (k + 1) - 1}", long[:, BLOCK * k:BLOCK * (k + 1)])
+              for k in range(BLOCKS))]
+    return "\n".join(("| frames | motion |", "|:--|--:|",
+                      *(f"| {name} | {motion.mean():.4f} |" for name, motion in rows)))
+
+
+def motion_energy(clips: Tensor) -> Tensor:
+    """Mean absolute difference of each frame and the next: [N, T - 1] of clips [N, 3, T, H, W] in [-1, 1]."""
+    return (clips[:, :, 1:] - clips[:, :, :-1]).abs().mean((1, 3, 4))
 
 
 def enlarged(clip: Tensor, zoom: float, *, height_px: int | None = None) -> Tensor:
