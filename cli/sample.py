@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loop", action="store_true",
                         help="make the last frame flow into the first; with --start-scale the clip's end is faded into "
                              "its beginning")
+    parser.add_argument("--speed", type=values.number, metavar="X",
+                        help="of the clip's, for a run trained with --slow-motion N: 1/N to 1, real numbers too [1]")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
     parser.add_argument("--reconstruct", action="store_true", help="also write the reconstruction of the clip")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder to write to [RUN/samples]")
@@ -44,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..engine import load_run
     from ..engine.applications.loop import loop_length
+    from ..engine.applications.slow_motion import frame_durations
     from ..engine.sampling import scaled_size
 
     trained = load_run(args.run_dir)
@@ -53,27 +55,30 @@ def run(args: argparse.Namespace) -> int:
         print(f"{done} of {planned} scales are trained: samples are {height}x{width}", file=sys.stderr)
     size = scaled_size((height, width), args.scale) if args.scale else args.size
 
-    whole = loop_length(trained.num_frames, args.start_scale) if args.loop else trained.num_frames
+    slow_motion = trained.config.slow_motion
+    made = trained.num_frames * slow_motion
+    whole = loop_length(trained.num_frames, args.start_scale) if args.loop else made
     folder, frames = args.output or trained.path / "samples", args.frames or whole
+    frame_ms = frame_durations(trained.frame_ms, frames, slow_motion, args.speed)
     for index in range(args.number):
         parts = trained.sample_frames(index, size=size, frames=frames, start_scale=args.start_scale, loop=args.loop,
                                       seed=args.seed, device=args.device)
-        write(parts, frames, folder, f"sample_seed{args.seed}_{index:03d}", trained.frame_ms, args.format)
+        write(parts, folder, f"sample_seed{args.seed}_{index:03d}", frame_ms, args.format)
     if args.reconstruct:
         parts = trained.reconstruct_frames(device=args.device)
-        write(parts, trained.num_frames, folder, "reconstruction", trained.frame_ms, args.format)
+        frame_ms = frame_durations(trained.frame_ms, made, slow_motion, args.speed)
+        write(parts, folder, "reconstruction", frame_ms, args.format)
     return DONE
 
 
-def write(parts: Iterator[Tensor], frames: int, folder: Path, stem: str, frame_ms: Sequence[int], form: str) -> None:
-    """Write a clip of `frames` frames as its parts, uint8 [t, H, W, 3], are made, with the run's durations repeated to
-    its length, and print the path."""
+def write(parts: Iterator[Tensor], folder: Path, stem: str, frame_ms: Sequence[int], form: str) -> None:
+    """Write a clip as its parts, uint8 [t, H, W, 3], are made, with the duration of each frame, and print the path."""
     from ..engine import write_clip
     from .progress import counted
 
     path, kind = (folder / stem, "frames") if form == "png" else (folder / f"{stem}.{form}", form)
     folder.mkdir(parents=True, exist_ok=True)
-    write_clip(path, counted(parts, frames, path.name), islice(cycle(frame_ms), frames), format=kind)
+    write_clip(path, counted(parts, len(frame_ms), path.name), frame_ms, format=kind)
     print(path, flush=True)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from sgif.cli.main import main
-from sgif.engine import read_clip
+from sgif.engine import preset_config, read_clip
 
 
 def test_samples_are_files_named_by_seed_and_index(fake_run, capsys):
@@ -61,3 +61,20 @@ def test_the_reconstruction_is_written_beside_the_samples(fake_run, capsys):
     path = fake_run.path / "samples" / "reconstruction.gif"
     assert capsys.readouterr().out.splitlines()[-1] == str(path)
     assert read_clip(path).frames.min() == 255
+
+
+def test_slow_motion_has_more_frames_and_the_speed_decides_how_long_they_last(fake_run, capsys):
+    fake_run.config = preset_config("draft", slow_motion=2)
+    for words, frame_ms in (([], (50, 50, 25, 25, 35, 35, 40, 40)),
+                            (["--speed", "0.5"], (100, 100, 50, 50, 70, 70, 80, 80))):
+        assert main(["sample", "run", *words, "--format", "png"]) == 0
+        assert read_clip(fake_run.path / "samples" / "sample_seed0_000").frame_ms == frame_ms
+        assert fake_run.calls[-1]["frames"] == 8
+    assert main(["sample", "run", "--speed", "0.1"]) == 2
+    assert capsys.readouterr().err.startswith("sgif: speed is 0.1, expected 0.5 to 1")
+
+
+def test_a_speed_without_slow_motion_is_refused(fake_run, capsys):
+    assert main(["sample", "run", "--speed", "0.5"]) == 2
+    assert "expected a run trained with --slow-motion 2 or more" in capsys.readouterr().err
+    assert fake_run.calls == []

@@ -44,7 +44,8 @@ def test_forecast_is_within_10_percent_of_the_measured_peak(options: dict[str, A
 
 
 @pytest.mark.parametrize("changes", [{"separable": "dense"}, {"separable": "r2plus1d"}, {"padding": "once"},
-                                     {"d_steps": 2, "g_steps": 2}, {"noise": "split", "gp_norm": "sample"}], ids=named)
+                                     {"d_steps": 2, "g_steps": 2}, {"noise": "split", "gp_norm": "sample"},
+                                     {"slow_motion": 3}], ids=named)
 def test_forecast_holds_for_other_settings(changes: dict[str, Any], tiny_config: MakeConfig) -> None:
     config = tiny_config(**{**SMALL, **changes})
     plans = plan_scales(*SIZE, FRAMES, config)
