@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,17 @@ from sgif.engine.clip import Clip, read_clip
 from sgif.engine.config import Noise, TrainConfig
 from sgif.engine.losses import color_statistics_loss, psnr_db
 from sgif.engine.noise import noise_seed, path_places, scale_noise
-from sgif.engine.runs import Run, load_run
+from sgif.engine.runs import Run
 from sgif.engine.step import ScaleData, ScaleTrainer
-from sgif.engine.trainer import ScaleSession, TrainingStopped, train
+from sgif.engine.trainer import TrainingStopped, train
 
-CPU = torch.device("cpu")
+MakeTrainer = Callable[..., ScaleTrainer]
 FRAMES, K = 6, 3
 
 
 @pytest.fixture(scope="module")
 def run(clip: Clip, tiny_config: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(clip, tmp_path_factory.mktemp("slow") / "run", tiny_config(slow_motion=K, noise="split"))
-
-
-@pytest.fixture
-def trainer_of(run: Run, tmp_path: Path) -> Callable[[int], ScaleTrainer]:
-    """A trainer of a scale above the run's own coarser ones."""
-    def make(scale: int) -> ScaleTrainer:
-        copy = load_run(shutil.copytree(run.path, tmp_path / "run"))
-        for finer in range(scale, len(copy.plans)):
-            shutil.rmtree(copy.scale_dir(finer))
-        return ScaleSession(copy, scale, CPU, lambda _: None).trainer
-    return make
 
 
 # ---- the path --------------------------------------------------------------------------------------------------------
@@ -92,8 +80,8 @@ def numbered(clip: Tensor, per_frame: int = 1) -> Tensor:
 
 
 @pytest.mark.parametrize("scale", [0, 1, 2])
-def test_what_is_made_belongs_to_the_window_of_the_clip(trainer_of: Any, scale: int) -> None:
-    trainer = trainer_of(scale)
+def test_what_is_made_belongs_to_the_window_of_the_clip(make_trainer: MakeTrainer, scale: int) -> None:
+    trainer = make_trainer(scale, slow_motion=K)
     data, frames = trainer.data, trainer.plan.frames_per_step
     coarser = data.coarser_reconstruction
     trainer.data = ScaleData(real=numbered(data.real), z_fixed=numbered(data.z_fixed, K), noise_amp=1.0,
@@ -111,8 +99,8 @@ def test_what_is_made_belongs_to_the_window_of_the_clip(trainer_of: Any, scale: 
 
 
 @pytest.mark.parametrize("scale", [0, 2])
-def test_video_critic_sees_every_kth_frame_and_the_image_critic_all(trainer_of: Any, scale: int) -> None:
-    trainer = trainer_of(scale)
+def test_video_critic_sees_every_kth_frame_and_the_image_critic_all(make_trainer: MakeTrainer, scale: int) -> None:
+    trainer = make_trainer(scale, slow_motion=K)
     seen: dict[str, list[Tensor]] = {"image": [], "video": []}
     for name, critic in (("image", trainer.image_critic), ("video", trainer.video_critic)):
         critic.register_forward_pre_hook(lambda _, inputs, name=name: seen[name].append(inputs[0].detach().clone()))
@@ -131,8 +119,8 @@ def test_video_critic_sees_every_kth_frame_and_the_image_critic_all(trainer_of: 
     torch.testing.assert_close(losses["G/stat"], color_statistics_loss(fake[:, :, ::K], draw.real_mean, draw.real_cov))
 
 
-def test_frames_between_learn_from_the_image_critic_alone(trainer_of: Any) -> None:
-    trainer = trainer_of(1)
+def test_frames_between_learn_from_the_image_critic_alone(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(1, slow_motion=K)
     for name in ("G/image", "G/video", "G/rec", "G/stat"):
         draw = trainer.draw(0, 0)
         clips = trainer.generate(trainer.prepare(draw))
