@@ -201,7 +201,7 @@ class ScaleSession:
             "phase_seconds": self.trainer.clock.take(), **rates, "peak_bytes": peak})
         left = (self.plan.iterations - self.iteration) * seconds_per_iteration
         # An iteration costs its voxels, and as much again as 4000 of them for its launches (16 channels, 2 cores).
-        cost = [(4000 + plan.height * plan.width * plan.frames_per_step) * plan.channels for plan in self.run.plans]
+        cost = [(4000 + plan.height * plan.width * plan.frames_made) * plan.channels for plan in self.run.plans]
         later = seconds_per_iteration / cost[self.scale] * sum(
             cost[n] * self.run.plans[n].iterations for n in range(self.scale + 1, len(cost)))
         self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses, **rates,
