@@ -5,6 +5,7 @@
 demo.gif    the training clip and three samples in a square
 sizes.gif   three samples of other shapes, twice as long as the clip: two wide ones, one tall one
 loop.gif    a sample and a loop, the clip and a loop of it
+slow.gif    of a run trained with --slow-motion, and nothing else of it: the clip, its reconstruction and two samples
 
 It also prints the table of docs/applications.md that says how much moves in short and in long samples.
 
@@ -46,12 +47,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     run = load_run(args.run)
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, make in (("demo.gif", demo), ("sizes.gif", sizes), ("loop.gif", loops)):
-        picture = make(run, args.seed)
+    per_frame = run.config.slow_motion
+    pictures = {"demo.gif": demo, "sizes.gif": sizes, "loop.gif": loops} if per_frame == 1 else {"slow.gif": slow}
+    for name, make in pictures.items():
         path = args.output / name
-        zoom = write_small(path, picture, run.frame_ms)
+        zoom = write_small(path, make(run, args.seed), [ms for ms in run.frame_ms for _ in range(per_frame)])
         print(f"{path}: {path.stat().st_size:,} bytes, enlarged {zoom:.2f} times")
-    print(motion_table(run, args.seed))
+    if per_frame == 1:
+        print(motion_table(run, args.seed))
 
 
 def demo(run: Run, seed: int) -> Picture:
@@ -85,6 +88,18 @@ def loops(run: Run, seed: int) -> Picture:
     labels = ["sample", "loop", "training clip", "loop of the clip"]
     frames = math.lcm(*(clip.shape[2] for clip in clips))
     clips = [clip.repeat(1, 1, frames // clip.shape[2], 1, 1) for clip in clips]
+
+    def at(zoom: float) -> Tensor:
+        cells = [labelled(enlarged(clip, zoom), text) for clip, text in zip(clips, labels, strict=True)]
+        return stack([stack(cells[:2], 2), stack(cells[2:], 2)], 1)
+    return at
+
+
+def slow(run: Run, seed: int) -> Picture:
+    """As slow as the run can: the clip, each frame held, its reconstruction, and samples 0 and 1."""
+    held = run.clip.repeat_interleave(run.config.slow_motion, 2)
+    clips = [held, run.reconstruct(), *run.sample(2, seed=seed).split(1)]
+    labels = ["training clip", "slow motion", "sample", "sample"]
 
     def at(zoom: float) -> Tensor:
         cells = [labelled(enlarged(clip, zoom), text) for clip, text in zip(clips, labels, strict=True)]
