@@ -13,6 +13,7 @@ from torch import Tensor
 from sgif.engine.applications.slow_motion import frame_durations
 from sgif.engine.clip import Clip, read_clip
 from sgif.engine.config import Noise, TrainConfig
+from sgif.engine.generator import generate_scale
 from sgif.engine.losses import color_statistics_loss, psnr_db
 from sgif.engine.noise import noise_seed, path_places, scale_noise
 from sgif.engine.runs import Run
@@ -157,6 +158,18 @@ def test_samples_and_the_reconstruction_have_k_frames_for_each_of_the_clip(run: 
     assert reconstruction.shape == (1, 3, K * FRAMES, *run.sizes[-1])
     recorded = run.scale_record(len(run.plans) - 1)["rec_psnr_db"]
     assert psnr_db(reconstruction[:, :, ::K], run.clip) == pytest.approx(recorded, abs=2e-3)
+
+
+@pytest.mark.parametrize("frames", [K * FRAMES, 7])
+def test_a_sample_goes_along_the_whole_path_in_parts(run: Run, frames: int) -> None:
+    clip, path = None, path_places(0, frames, frames)
+    with torch.no_grad():
+        for stage in run.stages(torch.device("cpu")):
+            noise = None if stage.plan.kind == "2D" else scale_noise(  # as sampling leaves it out with "split"
+                stage.plan, run.config, noise_seed(5, "sample", 0), frames, stage.plan.size, path=path)
+            clip = generate_scale(stage.generator, clip, noise, stage.noise_amp, (frames, *stage.plan.size))
+    assert clip is not None
+    torch.testing.assert_close(run.sample(seed=5, frames=frames), clip.clamp(-1, 1), rtol=1e-4, atol=1e-5)
 
 
 def test_previews_last_as_long_as_the_clip(run: Run) -> None:
