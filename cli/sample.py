@@ -24,6 +24,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="number of frames; memory does not grow with it [the clip's]")
     parser.add_argument("--start-scale", type=values.non_negative, default=0, metavar="K",
                         help="keep the clip's content up to this scale: the higher, the closer to the clip [0]")
+    parser.add_argument("--loop", action="store_true",
+                        help="make the last frame flow into the first; with --start-scale the clip's end is faded into "
+                             "its beginning")
+    parser.add_argument("--speed", type=values.number, metavar="X",
+                        help="of the clip's, for a run trained with --slow-motion N: 1/N to 1, real numbers too [1]")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
     parser.add_argument("--reconstruct", action="store_true", help="also write the reconstruction of the clip")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder to write to [RUN/samples]")
@@ -32,6 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..engine import load_run
+    from ..engine.applications.loop import loop_length
+    from ..engine.applications.slow_motion import frame_durations
     from ..engine.sampling import scaled_size
 
     trained = load_run(args.run_dir)
@@ -41,14 +48,19 @@ def run(args: argparse.Namespace) -> int:
         print(f"{done} of {planned} scales are trained: samples are {height}x{width}", file=sys.stderr)
     size = scaled_size((height, width), args.scale) if args.scale else args.size
 
-    folder, frames = args.output or trained.path / "samples", args.frames or trained.num_frames
+    slow_motion = trained.config.slow_motion
+    made = trained.num_frames * slow_motion
+    whole = loop_length(trained.num_frames, args.start_scale) if args.loop else made
+    folder, frames = args.output or trained.path / "samples", args.frames or whole
+    frame_ms = frame_durations(trained.frame_ms, frames, slow_motion, args.speed)
     for index in range(args.number):
-        parts = trained.sample_frames(index, size=size, frames=frames, start_scale=args.start_scale, seed=args.seed,
-                                      device=args.device)
-        write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), trained.frame_ms)
+        parts = trained.sample_frames(index, size=size, frames=frames, start_scale=args.start_scale, loop=args.loop,
+                                      seed=args.seed, device=args.device)
+        write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), frame_ms)
     if args.reconstruct:
         parts = trained.reconstruct_frames(device=args.device)
-        write(parts, trained.num_frames, *named(folder, "reconstruction", args.format), trained.frame_ms)
+        frame_ms = frame_durations(trained.frame_ms, made, slow_motion, args.speed)
+        write(parts, made, *named(folder, "reconstruction", args.format), frame_ms)
     return DONE
 
 

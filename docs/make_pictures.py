@@ -5,13 +5,16 @@
 
 demo.gif         the training clip and three samples in a square
 sizes.gif        three samples of other shapes, twice as long as the clip: two wide ones, one tall one
+loop.gif         a sample and a loop, the clip and a loop of it
 variations.gif   the clip and a sample for each scale at which it can enter
 composition.gif  the clip with its frames moved and the gap filled naively, and that edited, without a mask and with one
 inpainting.gif   the clip with a hole, the hole filled, and the clip as it was
 animate.gif      with --still: the still, and the same moving as the clip
 superres.gif     with --superres, a run of `sgif superres CLIP --factor 2`: its clip enlarged, bicubic and by the run
+slow.gif         of a run trained with --slow-motion, and nothing else of it: the clip, its reconstruction, two samples
 
-It also prints the tables of docs/applications.md: how much samples differ by start scale, and what is left of a seam.
+It also prints the tables of docs/applications.md: how much moves in short and in long samples, how much samples differ
+by start scale, and what is left of a seam.
 
 The samples are the first ones of the seed, not chosen ones. Pictures are enlarged as far as the file's size allows.
 """
@@ -19,6 +22,7 @@ The samples are the first ones of the seed, not chosen ones. Pictures are enlarg
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -50,6 +54,7 @@ GAP_PX = 4
 WIDE, TALL = 1.6, 0.8  # widths, as multiples of the clip's
 MOVED = 0.3  # of the width, by which the edited clip's frames are moved to the left
 SEAM = 0.08  # of the width, on either side of a seam: what its mask selects
+BLOCK, BLOCKS = 12, 8  # frames of a short sample, and how many times as long the long one is
 
 Picture = Callable[[float], Tensor]
 """Frames uint8 [T, H, W, 3] at a zoom."""
@@ -65,19 +70,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     run = load_run(args.run)
     args.output.mkdir(parents=True, exist_ok=True)
-    pictures = {name: make(run, args.seed) for name, make in (
-        ("demo.gif", demo), ("sizes.gif", sizes), ("variations.gif", variations), ("composition.gif", composition),
-        ("inpainting.gif", inpainting))}
-    if args.still:
-        pictures["animate.gif"] = animated(run, read_still(args.still), args.seed)
-    if args.superres:
-        pictures["superres.gif"] = enlargements(load_run(args.superres))
-    for name, picture in pictures.items():
+    per_frame = run.config.slow_motion
+    for name, make in (pictures_of(run, args.still, args.superres) if per_frame == 1 else {"slow.gif": slow}).items():
         path = args.output / name
-        zoom = write_small(path, picture, run.frame_ms)
+        zoom = write_small(path, make(run, args.seed), [ms for ms in run.frame_ms for _ in range(per_frame)])
         print(f"{path}: {path.stat().st_size:,} bytes, enlarged {zoom:.2f} times")
-    print(diversity_table(run, args.seed))
-    print(seam_table(run, args.seed))
+    if per_frame == 1:
+        for table in (motion_table, diversity_table, seam_table):
+            print(table(run, args.seed))
+
+
+def pictures_of(run: Run, still: Path | None, superres_run: Path | None) -> dict[str, Callable[[Run, int], Picture]]:
+    """What makes each picture of a run without slow motion, by name."""
+    found: dict[str, Callable[[Run, int], Picture]] = {
+        "demo.gif": demo, "sizes.gif": sizes, "loop.gif": loops, "variations.gif": variations,
+        "composition.gif": composition, "inpainting.gif": inpainting}
+    if still:
+        found["animate.gif"] = lambda run, seed: animated(run, read_still(still), seed)
+    if superres_run:
+        found["superres.gif"] = lambda run, seed: enlargements(load_run(superres_run))
+    return found
 
 
 def demo(run: Run, seed: int) -> Picture:
@@ -199,6 +211,49 @@ def enlargements(run: Run, factor: int = 2) -> Picture:
     def at(zoom: float) -> Tensor:
         return stack([labelled(enlarged(clip, zoom), text) for clip, text in cells], 2)
     return at
+    return at
+
+
+def loops(run: Run, seed: int) -> Picture:
+    """Sample 0 and the loop of the same noise above the clip and a loop of it, each repeated until all end together."""
+    clips = [run.sample(seed=seed), run.sample(seed=seed, loop=True), run.clip,
+             run.sample(seed=seed, start_scale=1, loop=True)]
+    labels = ["sample", "loop", "training clip", "loop of the clip"]
+    frames = math.lcm(*(clip.shape[2] for clip in clips))
+    clips = [clip.repeat(1, 1, frames // clip.shape[2], 1, 1) for clip in clips]
+
+    def at(zoom: float) -> Tensor:
+        cells = [labelled(enlarged(clip, zoom), text) for clip, text in zip(clips, labels, strict=True)]
+        return stack([stack(cells[:2], 2), stack(cells[2:], 2)], 1)
+    return at
+
+
+def slow(run: Run, seed: int) -> Picture:
+    """As slow as the run can: the clip, each frame held, its reconstruction, and samples 0 and 1."""
+    held = run.clip.repeat_interleave(run.config.slow_motion, 2)
+    clips = [held, run.reconstruct(), *run.sample(2, seed=seed).split(1)]
+    labels = ["training clip", "slow motion", "sample", "sample"]
+
+    def at(zoom: float) -> Tensor:
+        cells = [labelled(enlarged(clip, zoom), text) for clip, text in zip(clips, labels, strict=True)]
+        return stack([stack(cells[:2], 2), stack(cells[2:], 2)], 1)
+    return at
+
+
+def motion_table(run: Run, seed: int, samples: int = 8) -> str:
+    """Mean motion of the clip, of short samples and of long ones, these in blocks of as many frames, as Markdown."""
+    short, long = (motion_energy(run.sample(samples, frames=frames, seed=seed))
+                   for frames in (BLOCK, BLOCK * BLOCKS))
+    rows = [("clip", motion_energy(run.clip)), (f"samples of {BLOCK} frames", short),
+            *((f"of {BLOCK * BLOCKS}: {BLOCK * k} to {BLOCK * (k + 1) - 1}", long[:, BLOCK * k:BLOCK * (k + 1)])
+              for k in range(BLOCKS))]
+    return "\n".join(("| frames | motion |", "|:--|--:|",
+                      *(f"| {name} | {motion.mean():.4f} |" for name, motion in rows)))
+
+
+def motion_energy(clips: Tensor) -> Tensor:
+    """Mean absolute difference of each frame and the next: [N, T - 1] of clips [N, 3, T, H, W] in [-1, 1]."""
+    return (clips[:, :, 1:] - clips[:, :, :-1]).abs().mean((1, 3, 4))
 
 
 def enlarged(clip: Tensor, zoom: float, *, height_px: int | None = None) -> Tensor:

@@ -60,6 +60,8 @@ class TrainConfig:
     noise_smooth_px: float = setting(0.0, "blur of what changes from frame to frame in the coarsest scale's noise: "
                                      "standard deviation of a Gaussian",
                                      group="model", metavar="PX")
+    slow_motion: int = setting(1, "frames made for each frame of the clip, to play it that many times slower",
+                               group="model", metavar="N")
     noise_gain: float = setting(0.1, "noise amplitude per reconstruction error of the coarser scale", group="model",
                                 metavar="X")
 
@@ -142,7 +144,7 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("image_weight", 0.0, 1e6), ("video_weight", 0.0, 1e6), ("rec_weight", 0.0, 1e6), ("stat_weight", 0.0, 1e6),
     ("gp_weight", 0.0, 1e6), ("d_steps", 1, 100), ("g_steps", 1, 100), ("lr", 0.0, 1.0),
     ("beta1", 0.0, 0.9999), ("lr_drop_at", 0.0, 1.0), ("lr_drop_factor", 0.0, 1.0), ("log_every", 1, 1_000_000),
-    ("save_seconds", 0.0, 1e6), ("noise_smooth_px", 0.0, 16.0),
+    ("save_seconds", 0.0, 1e6), ("noise_smooth_px", 0.0, 16.0), ("slow_motion", 1, 8),
 )
 
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a

@@ -19,7 +19,7 @@ def noise_seed(seed: int, *place: str | int, device: torch.device | str = "cpu")
 
 
 def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int, size: tuple[int, int], *,
-                first_frame: int = 0) -> Tensor | PhiloxNoise:
+                first_frame: int = 0, path: Tensor | None = None) -> Tensor | PhiloxNoise:
     """Standard normal noise of a scale for a clip of three channels: at scale 0 the clip [1, 3, frames, *size] that the
     model starts from, at finer scales noise that is drawn where it is used. Of a longer clip it is the part from
     `first_frame` on, a multiple of 4 unless all frames share the noise.
@@ -27,23 +27,52 @@ def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int,
     "volume": new in every frame at 3D scales, one map for all frames at 2D ones (section 3.3.2); at scale 0 the three
     colours share it. "split": at scale 0 one channel is a map for all frames and two are new in every frame, so that
     what stays and what moves need not be told apart; finer scales have maps.
+
+    With slow motion, where frames have a `path`, what is new in every frame at scale 0 goes along it instead
+    (`path_noise`), and finer scales have maps.
     """
     if plan.index > 0:
-        if plan.kind == "2D" or config.noise == "split":
+        if plan.kind == "2D" or config.noise == "split" or config.slow_motion > 1:
             return PhiloxNoise(seed=seed, maps=3, stream=plan.index)
         return PhiloxNoise(seed=seed, stream=plan.index, first_frame=first_frame)
     split = config.noise == "split"
-    noise = PhiloxNoise(seed=seed, maps=int(split), gray=not split, first_frame=first_frame)
+    noise = PhiloxNoise(seed=seed, maps=int(split), gray=not split, first_frame=0 if path is not None else first_frame)
+    if path is not None:
+        return path_noise(noise, path, size, config.noise_smooth_px)
     return smooth_noise(noise, frames, size, config.noise_smooth_px)
 
 
+def path_noise(noise: PhiloxNoise, path: Tensor, size: tuple[int, int], deviation_px: float) -> Tensor:
+    """A path in latent space [1, 3, T, *size] (section 5.2): p z1 + (1 - p) z2 at the frame whose place on it is p, z1
+    ~ N(-1, I) and z2 ~ N(+1, I) drawn once each. Channels of `noise` that are maps stay. What changes tells the
+    generator the time, and frames near in time are near on the path, however many there are.
+
+    Args:
+        path: [T], from 0 where the clip begins to 1 where it ends (`path_places`).
+    """
+    ends = smooth_noise(noise, 2, size, deviation_px)
+    shift = (torch.arange(3, device=path.device) >= noise.maps).float().view(-1, 1, 1, 1)
+    return torch.lerp(ends[:, :, :1] + shift, ends[:, :, 1:] - shift, path.view(-1, 1, 1))
+
+
+def path_places(first: int, frames: int, total: int, device: torch.device | str = "cpu") -> Tensor:
+    """[frames]: where `frames` frames from `first` on, of a clip of `total`, are on the path."""
+    return torch.arange(first, first + frames, device=device) / total
+
+
 def sample_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int, size: tuple[int, int], *,
-                 first: ScalePlan, first_frame: int = 0) -> Tensor | PhiloxNoise | None:
+                 first: ScalePlan, first_frame: int = 0, path: Tensor | None = None) -> Tensor | PhiloxNoise | None:
     """The noise that a sample, which begins at the scale `first`, takes at a scale: `scale_noise`, but none at the 2D
     scales behind 3D ones of "split". Training needs it there; shown, it is a halftone (docs/decisions.md)."""
     if config.noise == "split" and first.kind == "3D" and plan.kind == "2D":
         return None
-    return scale_noise(plan, config, seed, frames, size, first_frame=first_frame)
+    return scale_noise(plan, config, seed, frames, size, first_frame=first_frame, path=path)
+
+
+def clip_path(config: TrainConfig, first: int, frames: int, total: int,
+              device: torch.device | str = "cpu") -> Tensor | None:
+    """`path_places` with slow motion, None without."""
+    return path_places(first, frames, total, device) if config.slow_motion > 1 else None
 
 
 def smooth_noise(noise: PhiloxNoise, frames: int, size: tuple[int, int], deviation_px: float) -> Tensor:
@@ -63,8 +92,11 @@ def smooth_noise(noise: PhiloxNoise, frames: int, size: tuple[int, int], deviati
 
 
 def fixed_noise(plan: ScalePlan, num_frames: int, config: TrainConfig) -> Tensor:
-    """z* [1, 3, T, h, w] for the whole clip at scale 0, drawn once per run; the finer scales' z_opt is zero."""
-    z = scale_noise(plan, config, noise_seed(config.seed, "z_fixed"), num_frames, plan.size)
+    """z* [1, 3, T, h, w] for the whole clip at scale 0, drawn once per run; the finer scales' z_opt is zero. With slow
+    motion T is that many times the clip's `num_frames`."""
+    frames = num_frames * config.slow_motion
+    z = scale_noise(plan, config, noise_seed(config.seed, "z_fixed"), frames, plan.size,
+                    path=clip_path(config, 0, frames, frames))
     assert isinstance(z, Tensor)
     return z
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..kernels import upsample
+from .applications.slow_motion import frame_durations
 from .clip import frames_from_tensor
 from .clip_writer import write_clip
-from .noise import noise_seed, sample_noise
+from .noise import clip_path, noise_seed, sample_noise
 from .pyramid import ScalePlan
 from .runs import Run
 from .sampling import ScaleNoise, TrainedScale, device_of, run_scales
@@ -27,8 +28,9 @@ def write_preview(path: Path, stages: list[TrainedScale], reconstruction: Tensor
         seed = noise_seed(run.config.seed, "preview", index, device=device)
 
         def noise(plan: ScalePlan, size: tuple[int, int], first: int, frames: int) -> ScaleNoise:
-            return sample_noise(plan, run.config, seed, frames, size, first=run.plans[0], first_frame=first)
-        return run_scales(stages, None, noise, run.num_frames)
+            return sample_noise(plan, run.config, seed, frames, size, first=run.plans[0], first_frame=first,
+                                path=clip_path(run.config, first, frames, run.frames_made, device))
+        return run_scales(stages, None, noise, run.frames_made)
 
     def rows() -> Iterator[Tensor]:
         first = 0
@@ -40,4 +42,4 @@ def write_preview(path: Path, stages: list[TrainedScale], reconstruction: Tensor
             size = (round(row.shape[3] * factor), round(row.shape[4] * factor))
             yield frames_from_tensor(upsample(row, size))
 
-    write_clip(path, rows(), run.frame_ms)
+    write_clip(path, rows(), frame_durations(run.frame_ms, run.frames_made, run.config.slow_motion))

@@ -23,6 +23,12 @@ class ScalePlan:
     channels: int           # width of the networks
     frames_per_step: int
     iterations: int
+    slow_motion: int = 1    # frames made for each of the clip's
+
+    @property
+    def frames_made(self) -> int:
+        """Frames of a step that the generator makes."""
+        return self.frames_per_step * self.slow_motion
 
     @property
     def size(self) -> tuple[int, int]:
@@ -84,7 +90,7 @@ def plan_scales(height: int, width: int, num_frames: int, config: TrainConfig) -
     num_3d = len(sizes) if config.num_3d_scales == ALL_SCALES else config.num_3d_scales
     return [ScalePlan(index=n, height=h, width=w, kind="3D" if n < num_3d else "2D",
                       channels=min(config.width * 2 ** (n // 4), config.max_width), frames_per_step=frames[n],
-                      iterations=iterations[n])
+                      iterations=iterations[n], slow_motion=config.slow_motion)
             for n, (h, w) in enumerate(sizes)]
 
 

@@ -18,13 +18,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .applications.loop import check_loop, cross_fade, loop_length
 from .clip import frames_from_tensor, tensor_from_frames
 from .config import ConfigError, TrainConfig
 from .device import resolve_device
 from .generator import Generator
-from .noise import noise_seed, sample_noise
+from .noise import clip_path, noise_seed, sample_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
-from .sampling import ScaleNoise, TrainedScale, device_of, gather, reconstruct, run_scales, stream
+from .sampling import (
+    ScaleNoise,
+    TrainedScale,
+    device_of,
+    gather,
+    lead_frames,
+    reconstruct,
+    run_scales,
+    stream,
+)
 from .storage import RunError, load_weights, read_json, read_tensors
 
 SCHEMA = 1
@@ -52,6 +62,9 @@ class Run:
         except ConfigError as error:
             raise RunError(f"{self.path / 'config.json'}: {error}") from None
         self.sizes = tuple(plan.size for plan in self.plans)
+        self.frames_made = self.num_frames * self.config.slow_motion
+        """Frames of the reconstruction, and of a sample unless asked otherwise: the clip's own number, with slow motion
+        that many times it."""
 
     def scale_dir(self, scale: int) -> Path:
         """Folder of a scale's files; it exists when the scale is done."""
@@ -83,9 +96,9 @@ class Run:
 
     @cached_property
     def z_fixed(self) -> Tensor:
-        """z* [1, 3, T, h, w]."""
+        """z* [1, 3, frames_made, h, w]."""
         noise = read_tensors(self.path / "z_fixed.safetensors")[0].get("z_fixed")
-        expected = (1, 3, self.num_frames, *self.sizes[0])
+        expected = (1, 3, self.frames_made, *self.sizes[0])
         if noise is None or tuple(noise.shape) != expected:
             raise RunError(f"{self.path / 'z_fixed.safetensors'} does not hold z_fixed {expected}")
         return noise
@@ -110,14 +123,18 @@ class Run:
                             noise_amp=self.scale_record(scale)["noise_amp"])
 
     def sample(self, n: int = 1, *, size: tuple[int, int] | None = None, frames: int | None = None,
-               start_scale: int = 0, seed: int = 0, first: int = 0, device: str | None = None) -> Tensor:
+               start_scale: int = 0, loop: bool = False, seed: int = 0, first: int = 0,
+               device: str | None = None) -> Tensor:
         """New clips [N, 3, T, H, W] in [-1, 1], at the finest scale that is done.
 
         Args:
             n: how many; sample `first + i` is the same clip in whichever batch it is asked for.
             size: (height, width) of the result; the trained one by default.
-            frames: how many frames; the clip's own number by default.
+            frames: how many frames; `frames_made` by default. With slow motion they pass the clip's time once, however
+                many they are.
             start_scale: above 0, the clip itself enters there instead of noise: its coarse structure stays.
+            loop: the last frame flows into the first. With `start_scale` the clip's end is faded into its beginning,
+                which takes a quarter of its frames unless `frames` says otherwise.
             seed, first: what the noise derives from.
             device: where to compute; the run's own choice by default.
 
@@ -127,12 +144,13 @@ class Run:
         """
         if n < 1:
             raise ValueError(f"n is {n}, expected at least one sample")
-        frames = self.num_frames if frames is None else frames
-        parts = self._sampler(size, frames, start_scale, seed, device)
+        frames = self._length(frames, start_scale, loop)
+        parts = self._sampler(size, frames, start_scale, loop, seed, device)
         return torch.cat([gather(parts(first + i), frames) for i in range(n)])
 
     def sample_frames(self, index: int = 0, *, size: tuple[int, int] | None = None, frames: int | None = None,
-                      start_scale: int = 0, seed: int = 0, device: str | None = None) -> Iterator[Tensor]:
+                      start_scale: int = 0, loop: bool = False, seed: int = 0,
+                      device: str | None = None) -> Iterator[Tensor]:
         """Sample `index` of `seed`, the same as of `sample`, as it is made: memory grows neither with the number of
         frames nor, beyond a few frames in RGB, with their size.
 
@@ -142,10 +160,15 @@ class Run:
         Raises:
             RunError, ValueError: as `sample` does, at once and not at the first frame.
         """
-        parts = self._sampler(size, self.num_frames if frames is None else frames, start_scale, seed, device)
+        parts = self._sampler(size, self._length(frames, start_scale, loop), start_scale, loop, seed, device)
         return (frames_from_tensor(part).cpu() for part in parts(index))
 
-    def _sampler(self, size: tuple[int, int] | None, frames: int, start_scale: int, seed: int,
+    def _length(self, frames: int | None, start_scale: int, loop: bool) -> int:
+        if frames is not None:
+            return frames
+        return loop_length(self.num_frames, start_scale) if loop else self.frames_made
+
+    def _sampler(self, size: tuple[int, int] | None, frames: int, start_scale: int, loop: bool, seed: int,
                  device: str | None) -> Callable[[int], Iterator[Tensor]]:
         """A function that gives sample `index` in parts [1, 3, t, H, W] in [-1, 1] on the device."""
         stages = self.usable_stages(start_scale, device)
@@ -153,7 +176,13 @@ class Run:
         height, width = trained if size is None else size
         if frames < 1 or min(height, width) < 2:
             raise ValueError(f"{frames} frames of {height}x{width}: expected at least one frame and 2x2 pixels")
-        if start_scale and frames != self.num_frames:
+        if self.config.slow_motion > 1 and (loop or start_scale):
+            raise ValueError(f"{'a loop' if loop else f'start_scale {start_scale}'} of a run trained with slow_motion "
+                             f"{self.config.slow_motion}: its frames go along a path with two ends, from noise alone; "
+                             "train without slow motion for that")
+        if loop:
+            check_loop(frames, self.num_frames, start_scale)
+        elif start_scale and frames != self.num_frames:
             raise ValueError(f"frames is {frames} with start_scale {start_scale}: the clip enters there, so expected "
                              f"its own {self.num_frames} frames")
         scale, torch_device = (height / trained[0], width / trained[1]), device_of(stages)
@@ -163,20 +192,24 @@ class Run:
 
             def noise(plan: ScalePlan, at: tuple[int, int], first: int, count: int) -> ScaleNoise:
                 return sample_noise(plan, self.config, drawn, count, at, first=self.plans[start_scale],
-                                    first_frame=first)
-            coarser = stream(self.real[start_scale - 1], frames, torch_device) if start_scale else None
-            for part in run_scales(stages[start_scale:], coarser, noise, frames, scale):
+                                    first_frame=first, path=clip_path(self.config, first, count, frames, torch_device))
+            coarser = None
+            if start_scale:
+                clip, lead = self.real[start_scale - 1], lead_frames(stages[start_scale:]) if loop else 0
+                coarser = stream(cross_fade(clip, frames) if loop else clip, frames, torch_device, lead=lead)
+            for part in run_scales(stages[start_scale:], coarser, noise, frames, scale, loop=loop):
                 yield part.clamp_(-1, 1)
 
         return parts
 
     def reconstruct(self, *, device: str | None = None) -> Tensor:
-        """The clip as the trained scales remember it, from z_opt = (z*, 0, ..., 0): [1, 3, T, H, W] in [-1, 1].
+        """The clip as the trained scales remember it, from z_opt = (z*, 0, ..., 0): [1, 3, frames_made, H, W] in
+        [-1, 1].
 
         Raises:
             RunError: no scale is done yet.
         """
-        return gather(self._reconstruction(device), self.num_frames)
+        return gather(self._reconstruction(device), self.frames_made)
 
     def reconstruct_frames(self, *, device: str | None = None) -> Iterator[Tensor]:
         """The same as it is made: frames in order, uint8 [t, H, W, 3] on the host."""

@@ -2,6 +2,10 @@
 
 Every scale is an iterator over parts of its clip, [1, 3, t, H, W] in order on the device, and draws the parts of the
 coarser scale as it needs them. It keeps the frames that its generator still has to see, and no others.
+
+A loop is a clip whose frames are numbered modulo its length T: frame -1 is frame T - 1. A scale that sees `reach`
+frames each way asks the coarser one for as many before the first and after the last, so a coarser scale goes round a
+little further than a finer one. There is no end then, so nothing is padded in time.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..kernels import PhiloxNoise, upsample_tanh_residual
+from ..kernels import PhiloxNoise, scaled_noise, upsample_tanh_residual
 from .generator import Generator, generator_input
 from .pyramid import ScalePlan
 from .windows import MAX_VALUES, windowed_residual
@@ -38,12 +42,12 @@ class TrainedScale:
 
 
 class FrameStream:
-    """Parts [1, 3, t, H, W] of a clip as they come, to be read by ranges of frames."""
+    """Parts [1, 3, t, H, W] of a clip as they come, from the frame `first` on, to be read by ranges of frames."""
 
-    def __init__(self, parts: Iterable[Tensor]) -> None:
+    def __init__(self, parts: Iterable[Tensor], first: int = 0) -> None:
         self._parts = iter(parts)
         self._kept: deque[tuple[int, Tensor]] = deque()  # with the frame that each begins at
-        self._end = 0
+        self._end = first
 
     def pieces(self, low: int, high: int) -> list[Tensor]:
         """Frames `low` to `high` in pieces, without a copy."""
@@ -67,13 +71,16 @@ class FrameStream:
 
 @torch.no_grad()
 def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: NoiseSource, frames: int,
-              size: tuple[int, int], *, max_values: int = MAX_VALUES) -> Iterator[Tensor]:
+              size: tuple[int, int], *, lead: int | None = None, max_values: int = MAX_VALUES) -> Iterator[Tensor]:
     """One scale over a clip of any length and size, within rounding the result of `generate_scale`.
 
     Args:
         coarser: x_{n-1} in parts [1, 3, t, h, w], None at scale 0.
         noise: asked for z_n a few frames at a time.
         frames, size: T, and (height, width) of this scale.
+        lead: None for a clip that begins and ends. For a loop, how many frames before the first and after the last are
+            made too; `coarser` then has `reach_frames` more than that on either side, and `noise` is asked for frames
+            below 0 and from T on.
         max_values: numbers in an activation, and in the generator's input; what is held is a small multiple.
 
     Yields:
@@ -81,12 +88,14 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
     """
     generator, reach = stage.generator, stage.generator.reach_frames
     count = frames_at_once(generator, size, max_values)
-    below = None if coarser is None else FrameStream(coarser)
+    first, last = (0, frames) if lead is None else (-lead, frames + lead)
+    lowest, highest = (first, last) if lead is None else (first - reach, last + reach)
+    below = None if coarser is None else FrameStream(coarser, lowest)
     drawn = NOISE_FRAMES if coarser is None else min(count, NOISE_FRAMES)  # above scale 0, frames of 2D ones share it
-    inputs = FrameStream(_inputs(stage, below, noise, frames, size, drawn))
+    inputs = FrameStream(_inputs(stage, below, noise, (lowest, highest), size, drawn), lowest)
 
     def part(start: int, end: int) -> Tensor:
-        low, high = max(0, start - reach), min(frames, end + reach)
+        low, high = max(lowest, start - reach), min(highest, end + reach)
         inputs.forget(low)
         residual = windowed_residual(generator, inputs.pieces(low, high), (start - low, high - end),
                                      max_values=max_values)
@@ -95,15 +104,16 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
         below.forget(start)  # the inputs are ahead of it
         return upsample_tanh_residual(below.clip(start, end), size, residual)
 
-    for start in range(0, frames, count):
-        yield part(start, min(start + count, frames))
+    for start in range(first, last, count):
+        yield part(start, min(start + count, last))
 
 
-def _inputs(stage: TrainedScale, coarser: FrameStream | None, noise: NoiseSource, frames: int, size: tuple[int, int],
-            count: int) -> Iterator[Tensor]:
-    """The generator's input, `count` frames at a time: to draw noise, torch takes some ten times its memory."""
-    for first in range(0, frames, count):
-        shape = (min(count, frames - first), *size)
+def _inputs(stage: TrainedScale, coarser: FrameStream | None, noise: NoiseSource, span: tuple[int, int],
+            size: tuple[int, int], count: int) -> Iterator[Tensor]:
+    """The generator's input from the first to before the last frame of `span`, `count` frames at a time: to draw noise,
+    torch takes some ten times its memory."""
+    for first in range(*span, count):
+        shape = (min(count, span[1] - first), *size)
         below = coarser.clip(first, first + shape[0]) if coarser else None
         yield generator_input(below, noise(stage.plan, size, first, shape[0]), stage.noise_amp, shape)
 
@@ -118,18 +128,49 @@ def frames_at_once(generator: Generator, size: tuple[int, int], max_values: int 
 
 
 def run_scales(stages: Sequence[TrainedScale], coarser: Iterable[Tensor] | None, noise: NoiseSource, frames: int,
-               scale: tuple[float, float] = (1.0, 1.0), *, max_values: int = MAX_VALUES) -> Iterator[Tensor]:
+               scale: tuple[float, float] = (1.0, 1.0), *, loop: bool = False,
+               max_values: int = MAX_VALUES) -> Iterator[Tensor]:
     """All of `stages` (at least one) in turn, coarsest first. `scale` multiplies the trained height and width; the rest
-    is as for `run_scale`.
+    is as for `run_scale`. With `loop` the last frame flows into the first, and a coarser clip begins `lead_frames`
+    frames before its first and ends as many after its last one.
 
     Yields:
         The last scale's clip in parts [1, 3, t, H, W] on the device.
     """
+    lead = lead_frames(stages) if loop else None
+    if loop:
+        noise = looped(noise, frames)
     for stage in stages:
+        if lead is not None:
+            lead -= stage.generator.reach_frames
         size = scaled_size(stage.plan.size, scale)
-        coarser = run_scale(stage, coarser, noise, frames, size, max_values=max_values)
+        coarser = run_scale(stage, coarser, noise, frames, size, lead=lead, max_values=max_values)
     assert coarser is not None
     return iter(coarser)
+
+
+def lead_frames(stages: Sequence[TrainedScale]) -> int:
+    """How many frames of what enters the first of `stages` a frame of the last one's clip depends on, each way."""
+    return sum(stage.generator.reach_frames for stage in stages)
+
+
+def looped(noise: NoiseSource, frames: int) -> NoiseSource:
+    """The same noise for any frames, their numbers taken modulo `frames`."""
+    def around(plan: ScalePlan, size: tuple[int, int], first: int, count: int) -> ScaleNoise:
+        parts, end = [], first + count
+        while first < end:
+            start, left = first % frames, end - first
+            before = start % NOISE_FRAMES  # drawn to be left out
+            drawn = before + min(left, frames - start)
+            part = noise(plan, size, start - before, drawn)
+            if part is None or (isinstance(part, PhiloxNoise) and part.maps_of(3) == 3):
+                return part  # the same in all frames
+            if isinstance(part, PhiloxNoise):
+                part = scaled_noise((1, 3, drawn, *size), part, 1.0)
+            parts.append(part[:, :, before:])
+            first += drawn - before
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+    return around
 
 
 def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
@@ -150,9 +191,12 @@ def reconstruct(stages: Sequence[TrainedScale], z_fixed: Tensor) -> Iterator[Ten
     return run_scales(stages, None, noise, z_fixed.shape[2])
 
 
-def stream(clip: Tensor, frames: int, device: torch.device) -> Iterator[Tensor]:
-    """A clip [1, 3, frames, H, W] on the host, a few frames at a time on `device`; a single frame stands for all."""
-    return (part.to(device) for part in clip.expand(-1, -1, frames, -1, -1).split(NOISE_FRAMES, 2))
+def stream(clip: Tensor, frames: int, device: torch.device, *, lead: int = 0) -> Iterator[Tensor]:
+    """A clip [1, 3, frames, H, W] on the host, a few frames at a time on `device`; a single frame stands for all. Of a
+    loop, with `lead` frames more on either side."""
+    whole, last = clip.expand(-1, -1, frames, -1, -1), frames + lead
+    for first in range(-lead, last, NOISE_FRAMES):
+        yield whole[:, :, torch.arange(first, min(first + NOISE_FRAMES, last)) % frames].to(device)
 
 
 def gather(parts: Iterable[Tensor], frames: int) -> Tensor:

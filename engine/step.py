@@ -15,7 +15,7 @@ from .device import frames_on
 from .generator import Generator, generate_scale
 from .layers import set_checkpointing, untracked, weights_cast
 from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
-from .noise import noise_seed, scale_noise
+from .noise import clip_path, noise_seed, scale_noise
 from .phases import PhaseClock
 from .pyramid import ScalePlan
 from .sampling import TrainedScale
@@ -27,11 +27,12 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleData:
-    """What a scale learns from; all clips [1, 3, T, H, W] on the host, page-locked for a GPU (`host_copy`)."""
+    """What a scale learns from; all clips [1, 3, T, H, W] on the host, page-locked for a GPU (`host_copy`). k is
+    `slow_motion`, the number of frames made for each of the clip's."""
 
     real: Tensor
-    coarser_reconstruction: Tensor | None   # None at scale 0
-    z_fixed: Tensor                         # [1, 3, T, h, w] of scale 0
+    coarser_reconstruction: Tensor | None   # [1, 3, k T, h, w]; None at scale 0
+    z_fixed: Tensor                         # [1, 3, k T, h, w] of scale 0
     noise_amp: float
 
 
@@ -40,20 +41,21 @@ class Draw:
     """What one critic or generator step takes from outside, on the device: a window of the clip and random numbers."""
 
     real: Tensor            # [1, 3, t, H, W]
-    coarse: Tensor          # [1, 3, t, h, w]: the window as the coarser scales reconstruct it; at scale 0 of z*
+    coarse: Tensor          # [1, 3, k t, h, w]: the window as the coarser scales reconstruct it; at scale 0 of z*
     real_mean: Tensor       # [1, t, 3], of the colours of each frame
     real_cov: Tensor        # [1, t, 3, 3]
     seed: Tensor            # int64, all its noise derives from it
-    image_mix: Tensor       # [t, 1, 1, 1], of real and fake frames in the image critic's penalty
+    image_mix: Tensor       # [k t, 1, 1, 1], of real and fake frames in the image critic's penalty
     video_mix: Tensor       # [1, 1, 1, 1, 1], the video critic's
+    path: Tensor | None     # [k t], where the window's frames are in the clip, with slow motion
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """The generator's input for a draw."""
 
-    coarser: Tensor | None  # [2, 3, t, h, w]: a random clip of the coarser scales, and the clip's reconstruction
-    inputs: Tensor          # [2, 3, t, H, W]: the same at this scale's size, the random one with noise
+    coarser: Tensor | None  # [2, 3, k t, h, w]: a random clip of the coarser scales, and the clip's reconstruction
+    inputs: Tensor          # [2, 3, k t, H, W]: the same at this scale's size, the random one with noise
 
 
 class ScaleTrainer:
@@ -70,7 +72,7 @@ class ScaleTrainer:
                    "G/image": config.image_weight, "G/video": config.video_weight, "G/rec": config.rec_weight,
                    "G/stat": config.stat_weight}
         self.weights = {name: torch.tensor(weight, device=device) for name, weight in weights.items()}
-        samples = {"image": plan.frames_per_step, "video": 1}
+        samples = {"image": plan.frames_made, "video": 1}
         self.fake_minus_real = {name: torch.tensor([-1.0 / count] * count + [1.0 / count] * count, device=device)
                                 for name, count in samples.items()}  # of scores: the mean of fake ones - of real ones
         with torch.random.fork_rng(devices=[]):
@@ -167,31 +169,31 @@ class ScaleTrainer:
 
     def draw(self, iteration: int, k: int) -> Draw:
         """A random window of consecutive frames, and random numbers."""
-        config, data, frames = self.config, self.data, self.plan.frames_per_step
+        config, data, frames, per_frame = self.config, self.data, self.plan.frames_per_step, self.plan.slow_motion
+        made = self.plan.frames_made
         place = ("train", self.plan.index, iteration, k)
         first = integer(data.real.shape[2] - frames + 1, config.seed, "window", *place)
-
-        def window(clip: Tensor) -> Tensor:
-            return frames_on(self.device, clip, first, frames)
 
         def mix(name: str, *shape: int) -> Tensor:
             return uniform(shape, config.seed, "mix", name, self.plan.index, iteration, k, device=self.device)
 
         mean, cov = (statistic[:, first:first + frames] for statistic in self.colors)
         coarse = data.z_fixed if data.coarser_reconstruction is None else data.coarser_reconstruction
-        return Draw(real=window(data.real), coarse=window(coarse), real_mean=mean, real_cov=cov,
+        return Draw(real=frames_on(self.device, data.real, first, frames),
+                    coarse=frames_on(self.device, coarse, per_frame * first, made), real_mean=mean, real_cov=cov,
                     seed=noise_seed(config.seed, *place, device=self.device),
-                    image_mix=mix("image", frames, 1, 1, 1), video_mix=mix("video", 1, 1, 1, 1, 1))
+                    image_mix=mix("image", made, 1, 1, 1), video_mix=mix("video", 1, 1, 1, 1, 1),
+                    path=clip_path(config, per_frame * first, made, coarse.shape[2], self.device))
 
     def prepare(self, draw: Draw) -> Batch:
         """The generator's input: a random clip of the coarser scales with noise, and the clip's reconstruction."""
-        config, frames, size = self.config, self.plan.frames_per_step, self.plan.size
+        config, frames, size = self.config, self.plan.frames_made, self.plan.size
         with torch.no_grad(), self.clock("coarser"):
             fake: Tensor | None = None
             for stage in self.coarser:
-                noise = scale_noise(stage.plan, config, draw.seed, frames, stage.plan.size)
+                noise = scale_noise(stage.plan, config, draw.seed, frames, stage.plan.size, path=draw.path)
                 fake = generate_scale(stage.generator, fake, noise, stage.noise_amp, (frames, *stage.plan.size))
-            noise = scale_noise(self.plan, config, draw.seed, frames, size)
+            noise = scale_noise(self.plan, config, draw.seed, frames, size, path=draw.path)
             if fake is None:
                 assert isinstance(noise, Tensor)
                 return Batch(coarser=None, inputs=self.data.noise_amp * torch.cat((noise, draw.coarse)))
@@ -200,19 +202,21 @@ class ScaleTrainer:
             return Batch(coarser=coarser, inputs=inputs)
 
     def generate(self, batch: Batch) -> Tensor:
-        """The random clip and the reconstruction [2, 3, t, H, W], in one pass that normalises them together, as the
+        """The random clip and the reconstruction [2, 3, k t, H, W], in one pass that normalises them together, as the
         running statistics of the frozen generator will."""
         return upsample_tanh_residual(batch.coarser, self.plan.size, self.generator(batch.inputs))
 
     def critic_step(self, draw: Draw, fake: Tensor) -> Losses:
         """Both critics, eq. 4: E[D(fake)] - E[D(real)] + lambda penalty. Each term is differentiated as soon as it is
-        there, so that what one needs for that is gone before the next comes."""
+        there, so that what one needs for that is gone before the next comes. With slow motion the image critic sees all
+        that is made, beside each real frame as often as it is needed, the video critic every k-th frame (5.2)."""
         self._critics_learn(True)
         self.optimizers["critics"].zero_grad(set_to_none=True)
         losses: Losses = {}
         real, fake = channels_last(draw.real), channels_last(fake)  # once for both: frames are then a view
-        pairs = {"image": (self.image_critic, as_frames(real), as_frames(fake), draw.image_mix),
-                 "video": (self.video_critic, real, fake, draw.video_mix)}
+        as_many = channels_last(real.repeat_interleave(self.plan.slow_motion, 2)) if self.plan.slow_motion > 1 else real
+        pairs = {"image": (self.image_critic, as_frames(as_many), as_frames(fake), draw.image_mix),
+                 "video": (self.video_critic, real, self._at_clip_rate(fake), draw.video_mix)}
         with weights_cast((self.image_critic, self.video_critic), self.device.type):
             for name, (critic, real_x, fake_x, mix) in pairs.items():
                 with self.clock(f"D/{name}"):
@@ -229,7 +233,7 @@ class ScaleTrainer:
 
     def generator_step(self, draw: Draw, clips: Tensor) -> Losses:
         """The generator, eq. 3: both adversarial losses, reconstruction and colour statistics. Their gradients meet at
-        the clips, one after the other."""
+        the clips, one after the other. With slow motion all but the image critic see every k-th frame."""
         self._critics_learn(False)
         self.optimizers["generator"].zero_grad(set_to_none=True)
         fake, reconstruction = (part.detach().requires_grad_() for part in clips.split(1))
@@ -238,9 +242,10 @@ class ScaleTrainer:
             losses: Losses = {}
             for name, loss in (
                     ("G/image", lambda: -self.image_critic(as_frames(fake)).mean()),
-                    ("G/video", lambda: -self.video_critic(fake).mean()),
-                    ("G/rec", lambda: reconstruction_loss(reconstruction, draw.real)),
-                    ("G/stat", lambda: color_statistics_loss(fake, draw.real_mean, draw.real_cov))):
+                    ("G/video", lambda: -self.video_critic(self._at_clip_rate(fake)).mean()),
+                    ("G/rec", lambda: reconstruction_loss(self._at_clip_rate(reconstruction), draw.real)),
+                    ("G/stat", lambda: color_statistics_loss(self._at_clip_rate(fake), draw.real_mean,
+                                                             draw.real_cov))):
                 losses[name] = self._differentiated(name, loss())
         with self.clock("G/backward"):
             assert fake.grad is not None
@@ -250,6 +255,10 @@ class ScaleTrainer:
         with self.clock("G/adam"):
             self.optimizers["generator"].step()
         return losses
+
+    def _at_clip_rate(self, clip: Tensor) -> Tensor:
+        """The frames that stand for the clip's: every k-th with slow motion, else all."""
+        return channels_last(clip[:, :, ::self.plan.slow_motion]) if self.plan.slow_motion > 1 else clip
 
     def _differentiated(self, name: str, loss: Tensor) -> Tensor:
         """Add the gradients of the loss, times its weight, to what there is; give its value."""

@@ -44,4 +44,5 @@ class StepGraph:
 
 def tensors(draw: Draw) -> list[tuple[str, Tensor]]:
     """Those of a draw, by name."""
-    return [(field.name, getattr(draw, field.name)) for field in fields(draw)]
+    values = [(field.name, getattr(draw, field.name)) for field in fields(draw)]
+    return [(name, value) for name, value in values if value is not None]

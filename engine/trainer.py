@@ -140,9 +140,10 @@ class ScaleSession:
         z_fixed = host_copy(self.run.z_fixed, self.device)
         if not self.coarser:
             return ScaleData(real=real, coarser_reconstruction=None, z_fixed=z_fixed, noise_amp=1.0)
-        reconstruction = gather(reconstruct(self.coarser, z_fixed), self.run.num_frames)
+        reconstruction = gather(reconstruct(self.coarser, z_fixed), self.run.frames_made)
         return ScaleData(real=real, coarser_reconstruction=host_copy(reconstruction, self.device), z_fixed=z_fixed,
-                         noise_amp=noise_amplitude(reconstruction, real, self.config.noise_gain))
+                         noise_amp=noise_amplitude(reconstruction[:, :, ::self.config.slow_motion], real,
+                                                   self.config.noise_gain))
 
     def train(self, state: State | None, should_stop: Callable[[], bool]) -> None:
         """Run the iterations that are left and write the scale's files. Raises TrainingStopped."""
@@ -191,7 +192,7 @@ class ScaleSession:
                 network.load_state_dict(earlier)
 
     def _log(self, losses: dict[str, float], seconds_per_iteration: float) -> None:
-        frames = self.plan.frames_per_step * max(self.config.d_steps, self.config.g_steps)
+        frames = self.plan.frames_made * max(self.config.d_steps, self.config.g_steps)
         rates = {"iterations_per_second": round(1 / seconds_per_iteration, 3),
                  "frames_per_second": round(frames / seconds_per_iteration, 3)}
         peak = peak_bytes(self.device)
@@ -200,7 +201,7 @@ class ScaleSession:
             "phase_seconds": self.trainer.clock.take(), **rates, "peak_bytes": peak})
         left = (self.plan.iterations - self.iteration) * seconds_per_iteration
         # An iteration costs its voxels, and as much again as 4000 of them for its launches (16 channels, 2 cores).
-        cost = [(4000 + plan.height * plan.width * plan.frames_per_step) * plan.channels for plan in self.run.plans]
+        cost = [(4000 + plan.height * plan.width * plan.frames_made) * plan.channels for plan in self.run.plans]
         later = seconds_per_iteration / cost[self.scale] * sum(
             cost[n] * self.run.plans[n].iterations for n in range(self.scale + 1, len(cost)))
         self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses, **rates,
@@ -247,8 +248,8 @@ class ScaleSession:
             write_tensors(partial / f"{name}.safetensors", network.state_dict())
         generator = self.trainer.generator.eval().requires_grad_(False)
         stages = [*self.coarser, TrainedScale(plan=self.plan, generator=generator, noise_amp=self.data.noise_amp)]
-        reconstruction = gather(reconstruct(stages, self.data.z_fixed), self.run.num_frames)
-        psnr = psnr_db(reconstruction, self.data.real)
+        reconstruction = gather(reconstruct(stages, self.data.z_fixed), self.run.frames_made)
+        psnr = psnr_db(reconstruction[:, :, ::self.config.slow_motion], self.data.real)
         write_preview(partial / "preview.gif", stages, reconstruction, self.run)
         write_json(partial / "scale.json", {
             "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,

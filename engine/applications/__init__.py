@@ -1,1 +1,1 @@
-"""What a trained run does beside sampling (section 5 of the paper): one module each, all of them streams of frames."""
+"""What a trained run is good for beside plain samples: one file per application (sections 5.1-5.6 of the paper)."""

@@ -94,15 +94,15 @@ def forecast_largest(height: int, width: int, num_frames: int, config: TrainConf
 
 def largest_scale(plans: Sequence[ScalePlan]) -> int:
     """The scale whose step has the most activations."""
-    return max(plans, key=lambda plan: plan.channels * plan.height * plan.width * plan.frames_per_step).index
+    return max(plans, key=lambda plan: plan.channels * plan.height * plan.width * plan.frames_made).index
 
 
 def step_shapes(plans: Sequence[ScalePlan], scale: int) -> dict[str, tuple[int, ...]]:
     """Shapes of what a step of a scale works on; the networks' are those of one call."""
     plan = plans[scale]
-    frames, size = plan.frames_per_step, plan.size
+    frames, made, size = plan.frames_per_step, plan.frames_made, plan.size
     shapes: dict[str, tuple[int, ...]] = {"window": (1, 3, frames, *size)}
     if scale:
-        shapes["coarser"] = (2, 3, frames, *plans[scale - 1].size)
-    shapes["generator"] = (2, 3, frames, *size) if plan.kind == "3D" else (2 * frames, 9, *size)
-    return {**shapes, "image_critic": (2 * frames, 3, *size), "video_critic": (2, 3, frames, *size)}
+        shapes["coarser"] = (2, 3, made, *plans[scale - 1].size)
+    shapes["generator"] = (2, 3, made, *size) if plan.kind == "3D" else (2 * made, 9, *size)
+    return {**shapes, "image_critic": (2 * made, 3, *size), "video_critic": (2, 3, frames, *size)}

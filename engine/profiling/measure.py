@@ -55,7 +55,7 @@ def measure_scale(plans: Sequence[ScalePlan], scale: int, num_frames: int, confi
         trainer = ScaleTrainer(plans[scale], config, coarser, data[-1], device)
         trainer.train_step(0)  # and Adam has its moments
         trainer.train_step(1)
-        reconstruct_scale(trainer, num_frames)
+        reconstruct_scale(trainer, num_frames * config.slow_motion)
     trainer.clock.take()
     began = time.perf_counter()
     for step in range(steps):

@@ -101,8 +101,8 @@ def gib_text(size: int) -> str:
 def _at_most_bytes(plans: list[ScalePlan], num_frames: int) -> int:
     """More than training takes, from the sizes alone: what fits by this is not rehearsed."""
     plan = plans[largest_scale(plans)]
-    tensors = 200 * plan.frames_per_step + 16 * 32  # of a network's width, by frames: a step's 95, the reconstruction's
-    clips = sum(3 * num_frames * p.height * p.width for p in plans)
+    tensors = 200 * plan.frames_made + 16 * 32  # of a network's width, by frames: a step's 95, the reconstruction's
+    clips = sum(3 * num_frames * p.slow_motion * p.height * p.width for p in plans)
     weights = sum(3 * 27 * p.channels**2 for p in plans)
     return 4 * (plan.channels * plan.height * plan.width * tensors + 3 * clips + 16 * weights)
 

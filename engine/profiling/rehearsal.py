@@ -71,7 +71,7 @@ def rehearse(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: Tr
         clips = meter.live_bytes
         if on_gpu:  # there the clips stay on the host, and a CUDA graph has a window of its own beside each draw's
             meter.live_bytes = 0
-            window = torch.empty(1, 3, plans[scale].frames_per_step, *plans[scale].size)
+            window = torch.empty(1, 3, plans[scale].frames_made, *plans[scale].size)
         before = meter.live_bytes
         coarser = untrained_stages(plans[:scale], config)
         frozen = meter.live_bytes - before
@@ -88,7 +88,7 @@ def rehearse(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: Tr
         if on_gpu:
             del window
         with meter.in_phase(RECONSTRUCTION):
-            reconstruct_scale(trainer, num_frames)
+            reconstruct_scale(trainer, num_frames * config.slow_motion)
         return Rehearsal(
             peak_bytes=meter.peak_bytes, phases=dict(meter.phases),
             lasting=LastingBytes(weights=weights, gradients=gradients, optimizer=optimizer, coarser=frozen,
@@ -100,11 +100,14 @@ def scale_data(plans: Sequence[ScalePlan], scale: int, num_frames: int,
                make: Callable[..., Tensor]) -> tuple[Any, ...]:
     """All that training keeps on the host while it learns a scale, made by `make(*shape)`: the clip at the finest size
     and at every scale; last what the scale learns from."""
-    def clip(plan: ScalePlan) -> Tensor:
-        return make(1, 3, num_frames, *plan.size)
+    def clip(plan: ScalePlan, per_frame: int = 1) -> Tensor:
+        return make(1, 3, num_frames * per_frame, *plan.size)
 
-    finest, pyramid, z_fixed = clip(plans[-1]), [clip(plan) for plan in plans], clip(plans[0])
-    data = ScaleData(real=pyramid[scale], coarser_reconstruction=clip(plans[scale - 1]) if scale else None,
+    def made(plan: ScalePlan) -> Tensor:
+        return clip(plan, plan.slow_motion)
+
+    finest, pyramid, z_fixed = clip(plans[-1]), [clip(plan) for plan in plans], made(plans[0])
+    data = ScaleData(real=pyramid[scale], coarser_reconstruction=made(plans[scale - 1]) if scale else None,
                      z_fixed=z_fixed, noise_amp=NOISE_AMP)
     return finest, pyramid, data
 

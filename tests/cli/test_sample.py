@@ -1,7 +1,7 @@
 import pytest
 
 from sgif.cli.main import main
-from sgif.engine import read_clip
+from sgif.engine import preset_config, read_clip
 
 
 def test_samples_are_files_named_by_seed_and_index(fake_run, capsys):
@@ -38,7 +38,15 @@ def test_size_and_scale_arrive_as_height_and_width(words, size, fake_run):
 
 def test_the_other_options_arrive_as_asked(fake_run):
     main(["sample", "run", "--start-scale", "1", "--device", "cpu"])
-    assert fake_run.calls == [{"index": 0, "size": None, "frames": 4, "start_scale": 1, "seed": 0, "device": "cpu"}]
+    assert fake_run.calls == [{"index": 0, "size": None, "frames": 4, "start_scale": 1, "loop": False, "seed": 0,
+                               "device": "cpu"}]
+
+
+@pytest.mark.parametrize(("words", "frames"), [([], 4), (["--frames", "9"], 9), (["--start-scale", "1"], 3)])
+def test_a_loop_is_as_long_as_the_clip_unless_the_clip_s_ends_meet(words, frames, fake_run):
+    assert main(["sample", "run", "--loop", *words]) == 0
+    assert [(call["loop"], call["frames"]) for call in fake_run.calls] == [(True, frames)]
+    assert len(read_clip(fake_run.path / "samples" / "sample_seed0_000.gif").frames) == frames
 
 
 def test_a_partial_run_samples_at_the_scale_it_has_and_says_so(fake_run, capsys):
@@ -53,3 +61,20 @@ def test_the_reconstruction_is_written_beside_the_samples(fake_run, capsys):
     path = fake_run.path / "samples" / "reconstruction.gif"
     assert capsys.readouterr().out.splitlines()[-1] == str(path)
     assert read_clip(path).frames.min() == 255
+
+
+def test_slow_motion_has_more_frames_and_the_speed_decides_how_long_they_last(fake_run, capsys):
+    fake_run.config = preset_config("draft", slow_motion=2)
+    for words, frame_ms in (([], (50, 50, 25, 25, 35, 35, 40, 40)),
+                            (["--speed", "0.5"], (100, 100, 50, 50, 70, 70, 80, 80))):
+        assert main(["sample", "run", *words, "--format", "png"]) == 0
+        assert read_clip(fake_run.path / "samples" / "sample_seed0_000").frame_ms == frame_ms
+        assert fake_run.calls[-1]["frames"] == 8
+    assert main(["sample", "run", "--speed", "0.1"]) == 2
+    assert capsys.readouterr().err.startswith("sgif: speed is 0.1, expected 0.5 to 1")
+
+
+def test_a_speed_without_slow_motion_is_refused(fake_run, capsys):
+    assert main(["sample", "run", "--speed", "0.5"]) == 2
+    assert "expected a run trained with --slow-motion 2 or more" in capsys.readouterr().err
+    assert fake_run.calls == []

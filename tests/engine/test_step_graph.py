@@ -93,10 +93,11 @@ def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ScaleTraine
     return trainers
 
 
+@pytest.mark.parametrize("slow_motion", [1, 2])
 @pytest.mark.parametrize("steps_before", [0, 1])
-def test_a_replayed_step_is_the_step_on_other_draws(steps_before: int, make_trainer: MakeTrainer,
+def test_a_replayed_step_is_the_step_on_other_draws(steps_before: int, slow_motion: int, make_trainer: MakeTrainer,
                                                     request: pytest.FixtureRequest) -> None:
-    eager, captured = make_trainer(1, d_steps=2, g_steps=2), make_trainer(1, d_steps=2, g_steps=2)
+    eager, captured = (make_trainer(1, d_steps=2, g_steps=2, slow_motion=slow_motion) for _ in range(2))
     for iteration in range(steps_before):
         eager.train_step(iteration)
         captured.train_step(iteration)
@@ -116,9 +117,12 @@ def test_no_graph_without_a_gpu(make_trainer: MakeTrainer) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("slow_motion", [1, 2])
 @pytest.mark.parametrize("scale", [0, 1, 2], ids=["3D-coarsest", "3D", "2D"])
-def test_a_graph_on_a_gpu_is_the_eager_step(scale: int, amp: bool, make_trainer: MakeTrainer) -> None:
-    captured, eager = (make_trainer(scale, CUDA, amp=amp, graphs=graphs, d_steps=2) for graphs in (True, False))
+def test_a_graph_on_a_gpu_is_the_eager_step(scale: int, slow_motion: int, amp: bool,
+                                            make_trainer: MakeTrainer) -> None:
+    captured, eager = (make_trainer(scale, CUDA, amp=amp, graphs=graphs, d_steps=2, slow_motion=slow_motion)
+                       for graphs in (True, False))
     for iteration in range(6):
         losses = [copies(trainer.train_step(iteration)) for trainer in (captured, eager)]
         assert different(*losses) == []

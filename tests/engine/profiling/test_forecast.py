@@ -10,7 +10,13 @@ import torch
 
 from sgif.engine.config import TrainConfig
 from sgif.engine.profiling import rehearsal
-from sgif.engine.profiling.forecast import ScaleForecast, forecast_largest, forecast_scale, largest_scale
+from sgif.engine.profiling.forecast import (
+    ScaleForecast,
+    forecast_largest,
+    forecast_scale,
+    largest_scale,
+    step_shapes,
+)
 from sgif.engine.profiling.measure import measure_scale
 from sgif.engine.pyramid import plan_scales
 from sgif.engine.trainer import set_fusion
@@ -44,7 +50,8 @@ def test_forecast_is_within_10_percent_of_the_measured_peak(options: dict[str, A
 
 
 @pytest.mark.parametrize("changes", [{"separable": "dense"}, {"separable": "r2plus1d"}, {"padding": "once"},
-                                     {"d_steps": 2, "g_steps": 2}, {"noise": "split", "gp_norm": "sample"}], ids=named)
+                                     {"d_steps": 2, "g_steps": 2}, {"noise": "split", "gp_norm": "sample"},
+                                     {"slow_motion": 3}], ids=named)
 def test_forecast_holds_for_other_settings(changes: dict[str, Any], tiny_config: MakeConfig) -> None:
     config = tiny_config(**{**SMALL, **changes})
     plans = plan_scales(*SIZE, FRAMES, config)
@@ -105,6 +112,26 @@ def test_shapes_are_what_the_networks_take(tiny_config: MakeConfig) -> None:
     assert forecast(tiny_config(**SMALL), scale=2).shapes == {
         "window": (1, 3, 4, 20, 24), "coarser": (2, 3, 4, 15, 19), "generator": (8, 9, 20, 24),
         "image_critic": (8, 3, 20, 24), "video_critic": (2, 3, 4, 20, 24)}
+
+
+@pytest.mark.parametrize("slow_motion", [1, 2])
+@pytest.mark.parametrize("scale", [0, 2])
+def test_shapes_are_those_that_a_step_works_on(scale: int, slow_motion: int, tiny_config: MakeConfig,
+                                               make_trainer: Callable[..., Any]) -> None:
+    trainer, seen = make_trainer(scale, slow_motion=slow_motion), {}
+    for name, network in trainer.networks.items():
+        network.register_forward_pre_hook(
+            lambda _, x, name=name: seen.update({name: seen.get(name, tuple(x[0].shape))}))
+    config = tiny_config(slow_motion=slow_motion)
+    plans = plan_scales(12, 16, 6, config)
+    draw = trainer.draw(0, 0)
+    batch = trainer.prepare(draw)
+    trainer.train_step(0)
+    if trainer.plan.kind == "2D":  # which puts neighbours on the channel axis first
+        n, c, t, h, w = seen["generator"]
+        seen["generator"] = (n * t, 3 * c, h, w)
+    seen |= {"window": tuple(draw.real.shape)} | ({"coarser": tuple(batch.coarser.shape)} if scale else {})
+    assert step_shapes(plans, scale) == seen
 
 
 # ---- a GPU that is not there -----------------------------------------------------------------------------------------
