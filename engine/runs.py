@@ -176,10 +176,8 @@ class Run:
         height, width = trained if size is None else size
         if frames < 1 or min(height, width) < 2:
             raise ValueError(f"{frames} frames of {height}x{width}: expected at least one frame and 2x2 pixels")
-        if self.config.slow_motion > 1 and (loop or start_scale):
-            raise ValueError(f"{'a loop' if loop else f'start_scale {start_scale}'} of a run trained with slow_motion "
-                             f"{self.config.slow_motion}: its frames go along a path with two ends, from noise alone; "
-                             "train without slow motion for that")
+        if loop or start_scale:
+            self.refuse_slow_motion("a loop" if loop else f"start_scale {start_scale}")
         if loop:
             check_loop(frames, self.num_frames, start_scale)
         elif start_scale and frames != self.num_frames:
@@ -229,6 +227,12 @@ class Run:
             raise RunError(f"start scale {start_scale} is not among the {done} finished scales, 0 to {done - 1}")
         torch_device = resolve_device(self.config.device if device is None else device)
         return self.stages(torch_device)
+
+    def refuse_slow_motion(self, what: str) -> None:
+        """Raises ValueError for `what` cannot be had of a run that was trained with slow motion."""
+        if self.config.slow_motion > 1:
+            raise ValueError(f"{what} of a run trained with slow_motion {self.config.slow_motion}: its frames go along a "
+                             "path with two ends, from noise alone; train without slow motion for that")
 
     def scale_info(self) -> list[dict[str, Any]]:
         """What scale.json says of every finished scale."""

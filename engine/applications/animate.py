@@ -70,6 +70,7 @@ def _animate(run: Run, still: Tensor, frames: int, start_scale: int, size: tuple
              keep_colours: bool, seed: int, device: str | None) -> Iterator[Tensor]:
     if still.ndim != 3 or still.shape[2] != 3 or still.dtype != torch.uint8:
         raise ValueError(f"the still is {still.dtype} {list(still.shape)}, expected uint8 [H, W, 3]")
+    run.refuse_slow_motion("an animated still")
     if start_scale < 1:
         raise ConfigError(f"start scale is {start_scale}, expected 1 or more: the coarsest takes noise and no picture")
     stages = run.usable_stages(start_scale, device)

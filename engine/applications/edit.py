@@ -61,9 +61,10 @@ def edit_frames(run: Run, clip: Clip, *, mask: Tensor | None = None, start_scale
 
     Raises:
         RunError: no scale is done yet, or start_scale is not among them.
-        ValueError: for a mask, a size, a border or a number of passes that cannot be. All of them at once, not at the
-            first frame.
+        ValueError: for a mask, a size, a border or a number of passes that cannot be, or a run trained with slow
+            motion. All of them at once, not at the first frame.
     """
+    run.refuse_slow_motion("an edited clip")
     if passes < 1:
         raise ValueError(f"passes is {passes}, expected at least one")
     start = min(START_SCALE, max(1, run.scales_done - 1)) if start_scale is None else start_scale

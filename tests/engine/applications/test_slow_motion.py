@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from sgif.engine.applications.animate import animate_frames
+from sgif.engine.applications.edit import edit_frames
 from sgif.engine.applications.slow_motion import frame_durations
 from sgif.engine.clip import Clip, read_clip
 from sgif.engine.config import Noise, TrainConfig
@@ -201,6 +203,13 @@ def test_durations_add_up_to_the_clip_s_divided_by_the_speed(frames: int, speed:
     durations = frame_durations((70, 90, 110), frames, 4, speed)
     assert len(durations) == frames
     assert sum(durations) == round(270 / speed)
+
+
+def test_a_clip_or_a_still_does_not_enter(run: Run, clip: Clip) -> None:
+    with pytest.raises(ValueError, match="an edited clip of a run trained with slow_motion"):
+        edit_frames(run, clip)
+    with pytest.raises(ValueError, match="an animated still of a run trained with slow_motion"):
+        animate_frames(run, clip.frames[0])
 
 
 def test_without_slow_motion_durations_are_the_clip_s_repeated() -> None:
