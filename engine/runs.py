@@ -231,8 +231,8 @@ class Run:
     def refuse_slow_motion(self, what: str) -> None:
         """Raises ValueError for `what` cannot be had of a run that was trained with slow motion."""
         if self.config.slow_motion > 1:
-            raise ValueError(f"{what} of a run trained with slow_motion {self.config.slow_motion}: its frames go along a "
-                             "path with two ends, from noise alone; train without slow motion for that")
+            raise ValueError(f"{what} of a run trained with slow_motion {self.config.slow_motion}: its frames go along "
+                             "a path with two ends, from noise alone; train without slow motion for that")
 
     def scale_info(self) -> list[dict[str, Any]]:
         """What scale.json says of every finished scale."""
