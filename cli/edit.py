@@ -32,7 +32,7 @@ def add_inpaint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN", type=Path, help="folder of a run")
     parser.add_argument("clip", metavar="CLIP", help="a clip like the one that it learned, with a hole")
     parser.add_argument("--mask", metavar="MASK", required=True, help=MASK)
-    _add_shared_options(parser, start_scale="1", stem="inpainted")
+    _add_shared_options(parser, start_scale="0", stem="inpainted")
 
 
 def _add_shared_options(parser: argparse.ArgumentParser, *, start_scale: str, stem: str) -> None:
@@ -40,7 +40,7 @@ def _add_shared_options(parser: argparse.ArgumentParser, *, start_scale: str, st
                         help="scale at which the clip enters: the lower, the more changes; with a mask, 0 starts from "
                              f"noise [{start_scale}]")
     parser.add_argument("--passes", type=values.positive, metavar="N",
-                        help="how often it goes through the scales [3]")
+                        help="how often it goes through the scales [1]")
     parser.add_argument("--border", type=values.non_negative, metavar="PX", dest="border_px",
                         help="width of the soft border around the mask [1/16 of the shorter side]")
     parser.add_argument("--size", type=values.size, metavar="HxW",

@@ -136,7 +136,7 @@ def diversity_table(run: Run, seed: int, samples: int = 8) -> str:
 
 
 def composition(run: Run, seed: int) -> Picture:
-    """The moved clip, and the same edited: all of it, and only around the seam."""
+    """The moved clip, and the same edited: all of it, and only around the seam, from noise on."""
     return in_rows({name: tensor_from_frames(frames) for name, frames in compositions(run, seed).items()}, 3)
 
 
@@ -149,7 +149,7 @@ def compositions(run: Run, seed: int) -> dict[str, Tensor]:
     mask = torch.zeros(1, *frames.shape[1:3], dtype=torch.bool)
     mask[:, :, round(width - gap - SEAM * width):round(width - gap + SEAM * width)] = True
     return {"moved": moved.frames, "sgif edit": torch.cat(list(edit_frames(run, moved, seed=seed))),
-            "with a mask": torch.cat(list(edit_frames(run, moved, mask=mask, seed=seed)))}
+            "mask, from noise": torch.cat(list(edit_frames(run, moved, mask=mask, start_scale=0, seed=seed)))}
 
 
 def seam_table(run: Run, seed: int) -> str:
@@ -170,11 +170,11 @@ def step_across(frames: Tensor, column: int, reach: int = 2) -> float:
 
 
 def inpainting(run: Run, seed: int) -> Picture:
-    """The clip with a white hole, a sixth of it, the hole filled, and the clip as it was."""
+    """The clip with a white hole in a quarter of its width, the hole filled, and the clip as it was."""
     frames = frames_from_tensor(run.clip)
     height, width = frames.shape[1:3]
     mask = torch.zeros(1, height, width, dtype=torch.bool)
-    mask[:, height // 6:height // 2, width // 4:3 * width // 4] = True
+    mask[:, 3 * height // 10:3 * height // 4, width // 10:width // 10 + width // 4] = True
     holed = frames.masked_fill(mask[..., None], 255)
     filled = torch.cat(list(inpaint_frames(run, Clip(frames=holed, frame_ms=run.frame_ms, source="hole"), mask,
                                            seed=seed)))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..runs import Run
 
 START_SCALE = 3  # the paper's, with three scales left out
-PASSES = 3
+PASSES = 1  # the paper has more; runs trained for minutes overdraw with each (docs/applications.md)
 BORDER = 1 / 16  # of the shorter side
 
 

@@ -1,7 +1,8 @@
 """Inpainting over time: a hole in a clip is filled with what a run has learned, the rest stays.
 
-The hole is first filled smoothly from the pixels around it, frame by frame. Then the clip is edited (section 5.4), with
-the hole as the mask and from a coarse scale on: only coarse ones see enough of what is around a hole to put a shape in.
+The hole is first filled smoothly from the pixels around it, frame by frame, so that what was in it shows nowhere. Then
+the clip is edited (section 5.4), with the hole as the mask and from noise on: only scale 0 sees enough of what is
+around a hole to put a shape in that belongs there, and only its noise is strong enough for one that is not smooth.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .edit import PASSES, edit_frames
 if TYPE_CHECKING:
     from ..runs import Run
 
-START_SCALE = 1
+START_SCALE = 0
 
 
 def inpaint_frames(run: Run, clip: Clip, mask: Tensor, *, start_scale: int = START_SCALE, passes: int = PASSES,
@@ -30,8 +31,8 @@ def inpaint_frames(run: Run, clip: Clip, mask: Tensor, *, start_scale: int = STA
 
     Args:
         mask: bool [T, H, W] at the clip's size or proportions, True where the hole is; one frame stands for all.
-        start_scale: the first scale that runs, 1 (the default) or higher. The lower, the more structure the hole gets;
-            the higher, the smoother it is.
+        start_scale: the first scale that runs. At 0 the hole is made from noise, for every seed another way; higher, it
+            starts from the smooth fill.
         clip, passes, border_px, size, seed, device: as for `edit_frames`.
 
     Yields:
@@ -47,8 +48,8 @@ def inpaint_frames(run: Run, clip: Clip, mask: Tensor, *, start_scale: int = STA
         raise ValueError(f"frame {int(full[0])} of the mask is white throughout, and nothing is left to fill the hole "
                          "from: paint black what is to stay")
     filled = replace(clip, frames=fill_smoothly(clip.frames, mask))
-    return edit_frames(run, filled, mask=mask, start_scale=start_scale, passes=passes,
-                       border_px=border_px, size=size, seed=seed, device=device)
+    return edit_frames(run, filled, mask=mask, start_scale=start_scale, passes=passes, border_px=border_px, size=size,
+                       seed=seed, device=device)
 
 
 def fill_smoothly(frames: Tensor, mask: Tensor) -> Tensor:

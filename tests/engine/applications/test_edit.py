@@ -148,7 +148,7 @@ def test_a_seed_gives_one_result_and_another_another(run: Run) -> None:
 
 
 def test_large_frames_go_through_in_windows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole_frames = whole(edit_frames(run, edited(), size=(60, 80), start_scale=1))
+    whole_frames = whole(edit_frames(run, edited(), size=(60, 80), start_scale=1, passes=2))
     from sgif.engine import sampling
 
     seen: list[int] = []
@@ -158,7 +158,7 @@ def test_large_frames_go_through_in_windows(run: Run, monkeypatch: pytest.Monkey
         seen.append(max_values)
         return original(generator, pieces, context, max_values=1)
     monkeypatch.setattr(sampling, "windowed_residual", small)
-    assert_within_a_level(whole(edit_frames(run, edited(), size=(60, 80), start_scale=1)), whole_frames)
+    assert_within_a_level(whole(edit_frames(run, edited(), size=(60, 80), start_scale=1, passes=2)), whole_frames)
     assert seen
 
 
@@ -219,7 +219,7 @@ def test_what_cannot_be_is_refused_at_once(run: Run, asked: dict[str, Any], erro
 def test_memory_does_not_grow_with_the_frames(run: Run, masked: bool) -> None:
     """Three passes, each a stream that feeds the next; a million frames are there as one."""
     clip = clip_of(moving_frames(1).expand(10**6, -1, -1, -1))
-    parts = edit_frames(run, clip, mask=right_half() if masked else None, start_scale=1)
+    parts = edit_frames(run, clip, mask=right_half() if masked else None, start_scale=1, passes=3)
 
     def live_bytes() -> int:
         storages = [x.untyped_storage() for x in gc.get_objects() if type(x) is Tensor]

@@ -94,13 +94,13 @@ def test_a_mask_of_another_size_covers_the_hole(run: Run) -> None:
     assert torch.equal(whole(inpaint_frames(run, clip, fine)), whole(inpaint_frames(run, clip, hole())))
 
 
-def test_the_second_coarsest_scale_is_the_default_and_others_may_be_asked_for(run: Run) -> None:
+def test_the_hole_is_made_from_noise_by_default_and_other_scales_may_be_asked_for(run: Run) -> None:
     clip = holed(hole(), 0)
     default = whole(inpaint_frames(run, clip, hole()))
     from_noise, first, second = (whole(inpaint_frames(run, clip, hole(), start_scale=n)) for n in (0, 1, 2))
-    assert torch.equal(default, first)
+    assert torch.equal(default, from_noise)
     assert not torch.equal(from_noise, first)
-    assert not torch.equal(default, second)
+    assert not torch.equal(first, second)
 
 
 def test_from_noise_every_seed_fills_the_hole_with_something_else(run: Run) -> None:
