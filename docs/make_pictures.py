@@ -5,7 +5,7 @@
 
 demo.gif      the training clip and three samples in a square
 sizes.gif     three samples of other shapes, twice as long as the clip: two wide ones, one tall one
-animate.gif   with --still: the still, and the same moving as the clip
+animate.gif   with --still: the still, and two clips of it that move as the clip does
 superres.gif  with --superres, a run of `sgif superres CLIP --factor 2`: its clip enlarged, bicubic and by the run
 
 The samples are the first ones of the seed, not chosen ones. Pictures are enlarged as far as the file's size allows.
@@ -84,7 +84,8 @@ def sizes(run: Run, seed: int) -> Picture:
 
 def animated(run: Run, still: Tensor, seed: int) -> Picture:
     """The still, and two clips of it that keep its colours."""
-    clips = [animate(run, still, keep_colours=True, seed=seed + index) for index in range(2)]
+    start = min(3, run.scales_done - 1)  # of the still, more than a dozen pixels
+    clips = [animate(run, still, start_scale=start, keep_colours=True, seed=seed + index) for index in range(2)]
     held = resize(tensor_from_frames(still[None]), (clips[0].shape[3], clips[0].shape[4]))
     cells = [(held.expand_as(clips[0]), "still"), *((clip, "animated") for clip in clips)]
 
