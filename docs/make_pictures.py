@@ -9,7 +9,7 @@ loop.gif         a sample and a loop, the clip and a loop of it
 variations.gif   the clip and a sample for each scale at which it can enter
 composition.gif  the clip with its frames moved and the gap filled naively, and that edited, without a mask and with one
 inpainting.gif   the clip with a hole, the hole filled, and the clip as it was
-animate.gif      with --still: the still, and the same moving as the clip
+animate.gif      with --still: the still, and two clips of it that move as the clip does
 superres.gif     with --superres, a run of `sgif superres CLIP --factor 2`: its clip enlarged, bicubic and by the run
 slow.gif         of a run trained with --slow-motion, and nothing else of it: the clip, its reconstruction, two samples
 
@@ -193,7 +193,8 @@ def in_rows(clips: Mapping[str, Tensor], columns: int) -> Picture:
 
 def animated(run: Run, still: Tensor, seed: int) -> Picture:
     """The still, and two clips of it that keep its colours."""
-    clips = [animate(run, still, keep_colours=True, seed=seed + index) for index in range(2)]
+    start = min(3, run.scales_done - 1)  # of the still, more than a dozen pixels
+    clips = [animate(run, still, start_scale=start, keep_colours=True, seed=seed + index) for index in range(2)]
     held = resize(tensor_from_frames(still[None]), (clips[0].shape[3], clips[0].shape[4]))
     cells = [(held.expand_as(clips[0]), "still"), *((clip, "animated") for clip in clips)]
 

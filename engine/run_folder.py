@@ -34,8 +34,8 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
         run.config = config
         return run
     if path.exists() and not (path.is_dir() and all(_is_beginning(file) for file in path.iterdir())):
-        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give another for the "
-                       "run")
+        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give the run "
+                       "another")
     height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
     plans = plan_scales(height, width, len(clip.frame_ms), config)
     path.mkdir(parents=True, exist_ok=True)

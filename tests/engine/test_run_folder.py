@@ -108,7 +108,7 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(clip: Clip, tiny_con
     with pytest.raises(RunError) as refused:
         open_or_create_run(tmp_path, clip, tiny_config())
     assert str(refused.value) == (f"{tmp_path} exists and is not a run folder; expected a new or empty folder, "
-                                  "give another for the run")
+                                  "give the run another")
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
