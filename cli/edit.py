@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import values
 from .command import DONE, Command
 from .output import add_file_options, clip_path, write
-from .train import add_clip_options
+from .train import add_clip_options, read_asked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,9 +67,7 @@ def inpaint(args: argparse.Namespace) -> int:
 
 
 def _clip(args: argparse.Namespace) -> Clip:
-    from ..engine import read_clip
-
-    clip = read_clip(args.clip, start=args.start_frame, frames=args.frames, crop=args.crop, background=args.background)
+    clip = read_asked(args, args.clip)
     for note in clip.notes:
         print(f"{args.clip}: {note}", file=sys.stderr)
     return clip
