@@ -29,7 +29,7 @@ from .result import OURS, Case, CaseSet, Result, Row, Settings
 from .suite import Suite
 
 CLIP = Path(__file__).resolve().parents[1] / "examples" / "clouds.gif"
-STEPS = 3
+STEPS = 1
 ITERATIONS = 2  # a scale: of the run that is sampled from
 NOT_YET = "not yet measured"
 MIB = 2**20
@@ -74,7 +74,7 @@ def collect(settings: Settings) -> list[Row]:
 
 
 def training_rows(clip: Clip, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:
-    """Counters of each scale, and where the device is there forecast and measured peak and seconds."""
+    """Counters of each scale, and where the device is there forecast and measured peak; seconds are the suite step's."""
     threads = torch.get_num_threads()
     config = preset_config("draft", amp=dtype == torch.bfloat16, device=str(settings.device), threads=threads)
     settings.tell(f"example: training, {dtype}")
@@ -91,8 +91,7 @@ def training_rows(clip: Clip, dtype: torch.dtype, settings: Settings) -> Iterato
         values: dict[str, float] = {"parameters": sum(counted.parameters.values())}
         measured = profile and profile.measured
         if profile and measured:
-            values |= {"forecast_bytes": profile.forecast.peak_bytes, "measured_bytes": measured.peak_bytes,
-                       "seconds": float(f"{measured.seconds_per_step:.4g}")}
+            values |= {"forecast_bytes": profile.forecast.peak_bytes, "measured_bytes": measured.peak_bytes}
         yield Row(case=case, way=OURS, counters=counters, values=values, note="" if measured else NOT_YET)
 
 
@@ -165,12 +164,12 @@ def table(result: Result) -> str:
 
 
 def _training_table(rows: Sequence[Row]) -> str:
-    lines = ["| scale | T x H x W | parameters | forecast MiB | measured MiB | s/step | launches | GB moved | GFLOP |",
-             "|---|---|--:|--:|--:|--:|--:|--:|--:|"]
+    lines = ["| scale | T x H x W | parameters | forecast MiB | measured MiB | launches | GB moved | GFLOP |",
+             "|---|---|--:|--:|--:|--:|--:|--:|"]
     for row in rows:
         v, c = row.values, row.counters
-        measured = [f"{v['forecast_bytes'] / MIB:.1f}", f"{v['measured_bytes'] / MIB:.1f}", f"{v['seconds']:.3g}"] \
-            if "seconds" in v else [NOT_YET, "", ""]
+        measured = [f"{v['forecast_bytes'] / MIB:.1f}", f"{v['measured_bytes'] / MIB:.1f}"] \
+            if "measured_bytes" in v else [NOT_YET, ""]
         lines.append(f"| {row.case['scale']} | {'x'.join(map(str, row.case['shape']))} | {v['parameters']:,.0f} | "
                      f"{' | '.join(measured)} | {c['launches']} | {c['bytes'] / 1e9:.3g} | {c['flops'] / 1e9:,.1f} |")
     return "\n".join(lines)

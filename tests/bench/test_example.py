@@ -36,7 +36,6 @@ def test_training_is_measured_beside_its_forecast(monkeypatch: pytest.MonkeyPatc
     assert len(rows) == 2
     for row in rows:
         assert row.values["forecast_bytes"] == pytest.approx(row.values["measured_bytes"], rel=0.1)
-        assert row.values["seconds"] > 0
         assert not row.note
 
 
