@@ -74,7 +74,7 @@ def collect(settings: Settings) -> list[Row]:
 
 
 def training_rows(clip: Clip, dtype: torch.dtype, settings: Settings) -> Iterator[Row]:
-    """Counters of each scale, and where the device is there forecast and measured peak; seconds are the suite step's."""
+    """Counters of each scale, and where the device is there forecast and measured peak. Seconds: see the suite step."""
     threads = torch.get_num_threads()
     config = preset_config("draft", amp=dtype == torch.bfloat16, device=str(settings.device), threads=threads)
     settings.tell(f"example: training, {dtype}")
