@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..engine import preset_config
+from ..engine import TrainConfig, preset_config
 from ..engine.pyramid import ScalePlan, plan_scales
 from .result import CaseSet
 
 Shape = tuple[int, ...]
+Clip = tuple[int, int, int]
+"""Height, width, frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class ScaleCase:
     frames: int
     height: int
     width: int
-    clip: tuple[int, int, int]
-    """Height, width and frames of the clip that is learned."""
+    clip: Clip
+    """That is learned."""
     scale: int
     options: Mapping[str, Any] = field(default_factory=dict)
     """Settings other than those of `paper`."""
@@ -37,8 +39,23 @@ class ScaleCase:
 
     def plan(self) -> ScalePlan:
         """The scale, planned anew."""
-        config = preset_config("paper", max_size_px=max(self.clip[:2]), **self.options)
-        return plan_scales(*self.clip, config)[self.scale]
+        return plans_of(self.clip, **self.options)[self.scale]
+
+
+def plans_of(clip: Clip, **options: Any) -> list[ScalePlan]:
+    """The scales of preset `paper` up to the clip's own size."""
+    return plan_scales(*clip, paper_config(clip, **options))
+
+
+def paper_config(clip: Clip, **options: Any) -> TrainConfig:
+    """Preset `paper` with `options`, for scales up to the clip's own size."""
+    return preset_config("paper", max_size_px=max(clip[:2]), min_size_px=min(25, *clip[:2]), **options)
+
+
+def coarsest_plan(channels: int, frames: int, height: int, width: int) -> ScalePlan:
+    """A 3D scale without coarser ones."""
+    return ScalePlan(index=0, height=height, width=width, kind="3D", channels=channels, frames_per_step=frames,
+                     iterations=1000)
 
 
 WIDE = (168, 298, 16)  # eight scales, the first of 25x44

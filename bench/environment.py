@@ -73,7 +73,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     """The processor, the GPU if `device` is one, and the state "before"; a GPU that is not there has only its kind."""
     cpu = {"kind": device.type, "cpu": cpu_model(), "cores": available_cores(), "threads": torch.get_num_threads(),
            "capability": torch.backends.cpu.get_cpu_capability(),
-           "onednn_bfloat16": bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+           "onednn_bfloat16": onednn_bfloat16(),
            **known(memory_bytes=memory_bytes(), governor=governor())}
     return {**cpu, **(_gpu(device) if device.type == "cuda" else {}), "before": state(device)}
 
@@ -83,6 +83,19 @@ def state(device: torch.device) -> dict[str, Any]:
     Celsius, watts, how busy it is and how many other processes compute on it."""
     now = known(load=load(), cpu_mhz=cpu_mhz())
     return {**now, **_nvml(device, STATE)[0]} if is_there(device) and device.type == "cuda" else now
+
+
+def is_timed(dtype: torch.dtype, settings: Settings) -> bool:
+    """Whether steps are timed: where the device is there, and on a CPU in bfloat16 only where oneDNN has it. ATen
+    emulates it, times slower."""
+    if not settings.timed or not is_there(settings.device):
+        return False
+    return settings.device.type == "cuda" or dtype != torch.bfloat16 or onednn_bfloat16()
+
+
+def onednn_bfloat16() -> bool:
+    """Whether oneDNN computes in bfloat16 on this CPU."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def is_there(device: torch.device) -> bool:
@@ -229,6 +242,11 @@ def machine_and_versions(device: Mapping[str, Any], versions: Mapping[str, str],
 def counted(number: int, noun: str) -> str:
     """`1 core`, `2 cores`."""
     return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """So many digits, or all of those before the point: `0.0123`, `1,234`."""
+    return f"{value:,.0f}" if value >= 10 ** (significant - 1) else f"{value:.{significant}g}"
 
 
 def file_name(result: Result) -> str:

@@ -25,13 +25,12 @@ from ..engine.profiling.rehearsal import counting_for
 from ..engine.pyramid import plan_scales
 from .counters import COUNTED_ARCH, GPU, require_triton
 from .environment import caption, is_there
-from .result import OURS, Case, CaseSet, Result, Row, Settings
+from .result import NOT_YET, OURS, Case, CaseSet, Result, Row, Settings, dtype_name
 from .suite import Suite
 
 CLIP = Path(__file__).resolve().parents[1] / "examples" / "clouds.gif"
 STEPS = 1
 ITERATIONS = 2  # a scale: of the run that is sampled from
-NOT_YET = "not yet measured"
 MIB = 2**20
 
 
@@ -84,7 +83,7 @@ def training_rows(clip: Clip, dtype: torch.dtype, settings: Settings) -> Iterato
         profiles = profile_clip(clip, config, steps=STEPS).scales
     for counted, profile in zip(scales, profiles, strict=True):
         plan = counted.plan
-        case = _case("training", [plan.frames_per_step, *plan.size], dtype=str(dtype).removeprefix("torch."),
+        case = _case("training", [plan.frames_per_step, *plan.size], dtype=dtype_name(dtype),
                      scale=f"{plan.index}, {plan.kind}")
         peak = counted.peak_bytes - counted.workspace_bytes
         counters = {"launches": counted.launches, "bytes": counted.bytes, "flops": counted.flops, "peak_bytes": peak}

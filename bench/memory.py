@@ -22,22 +22,18 @@ from ..engine.profiling.forecast import forecast_scale
 from ..engine.profiling.measure import measure_scale
 from ..engine.profiling.memory import available_bytes, gib_text
 from ..engine.profiling.rehearsal import counting_for
-from ..engine.pyramid import ScalePlan, plan_scales
+from ..engine.pyramid import ScalePlan
 from .baselines import count_plain
-from .cases import SQUARE, WIDE
+from .cases import SQUARE, WIDE, Clip, paper_config, plans_of
 from .counters import COUNTED_ARCH, GPU, require_triton
 from .environment import caption, is_there
 from .pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
-from .result import OURS, Case, CaseSet, Result, Row, Settings
+from .result import NOT_YET, OURS, Case, CaseSet, Result, Row, Settings
 from .suite import Suite
 
 PLAIN = "plain"
-NOT_YET = "not yet measured"
 PAPER_SQUARE = (256, 256, 16)
 FINEST = -1
-
-Clip = tuple[int, int, int]
-"""Height, width, frames."""
 
 CLIPS: dict[CaseSet, tuple[tuple[Clip, bool], ...]] = {
     "small": ((WIDE, True), (PAPER_SQUARE, False)),
@@ -69,15 +65,6 @@ def collect(settings: Settings) -> list[Row]:
         if settings.timed or not is_there(settings.device):
             rows += fit_rows(settings)
     return rows
-
-
-def plans_of(clip: Clip) -> list[ScalePlan]:
-    """The scales of preset `paper` up to the clip's own size."""
-    return plan_scales(*clip, paper_config(clip))
-
-
-def paper_config(clip: Clip) -> TrainConfig:
-    return preset_config("paper", max_size_px=max(clip[:2]), min_size_px=min(25, *clip[:2]))
 
 
 def four_options(config: TrainConfig, dtypes: Sequence[torch.dtype]) -> dict[str, TrainConfig]:

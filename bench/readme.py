@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 
-from .environment import machine_and_versions
+from .environment import digits, machine_and_versions
 from .memory import fits_table
 from .result import OURS, Result, Row, ways_of
 
@@ -107,6 +107,5 @@ def _ratio(ours: Row | None, other: Row, figure: Figure) -> float | None:
 
 def _range(ratios: Sequence[float]) -> str:
     """`1.2 to 3.4`, one figure where both are the same, nothing where there are none."""
-    ends = dict.fromkeys(f"{end:.0f}" if end >= 100 else f"{end:.2g}" for end in (min(ratios), max(ratios))) \
-        if ratios else {}
+    ends = dict.fromkeys(digits(end, 2) for end in (min(ratios), max(ratios))) if ratios else {}
     return " to ".join(ends)

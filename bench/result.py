@@ -15,6 +15,7 @@ from ..engine.storage import read_json, write_bytes
 
 SCHEMA = 2
 OURS = "sgif"
+NOT_YET = "not yet measured"
 GATE_FAILED = "off by "
 """How the note of a row begins whose result is too far from float64's: it has no time."""
 
@@ -111,6 +112,11 @@ def is_result(path: Path) -> bool:
     except RunError:
         return False
     return isinstance(values, dict) and values.get("schema") == SCHEMA
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32`, as cases have it."""
+    return str(dtype).removeprefix("torch.")
 
 
 def ways_of(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:

@@ -1,23 +1,16 @@
 """The measures that docs/make_pictures.py prints: what they say of clips whose answer is known."""
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
-SCRIPT = Path(__file__).resolve().parents[1] / "docs" / "make_pictures.py"
+from .scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_pictures", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("make_pictures")
 
 
 def test_a_seam_is_a_step_that_stands_out_where_it_is(script: ModuleType) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -15,19 +14,14 @@ from sgif.engine import preset_config
 from sgif.kernels import resize
 
 from .engine.inputs import normal
+from .scripts import DOCS, load_script
 
-SCRIPT = Path(__file__).resolve().parents[1] / "docs" / "measure_superres.py"
 CLIP = normal((1, 3, 3, 24, 32), 0, "measures").clamp(-1, 1)
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("measure_superres", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("measure_superres")
 
 
 def blurred(clip: Tensor) -> Tensor:
@@ -59,7 +53,7 @@ def test_a_blur_takes_sharpness_and_a_constant_has_none(script: ModuleType) -> N
 
 def test_a_clip_is_shrunk_learned_and_enlarged(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(SCRIPT.parents[1])
+    monkeypatch.chdir(DOCS.parent)
     monkeypatch.setattr(script, "preset_config", partial(preset_config, fuse=False, width=4))
     words = ["--frames", "3", "--crop", "0,0,65x80", "--iterations", "1", "--threads", "1"]
     script.main(["examples/clouds.gif", "-o", str(tmp_path), *words])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -12,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -20,6 +18,7 @@ from sgif.bench import training_run
 from sgif.cli import command, main, train
 
 from .fake_suite import FAKE, install
+from .scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,15 +47,6 @@ def make_targets(text: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z]+):.*\n((?:\t.*\n)*)", text, flags=re.M))
 
 
-def pictures_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_pictures", ROOT / "docs" / "make_pictures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def run(words: list[str]) -> None:
     """One command of the README in this process; training with SMALL after its own options, samples as in SMALLER."""
     match words:
@@ -79,7 +69,7 @@ def run(words: list[str]) -> None:
         case ["python", "-m", "sgif.bench.training_run", *options]:
             training_run.main(options)
         case ["python", "docs/make_pictures.py", *options]:
-            pictures_script().main(options)
+            load_script("make_pictures").main(options)
         case _:
             pytest.fail(f"this test does not know how to run: {shlex.join(words)}")
 

@@ -15,7 +15,7 @@ from ...kernels import disable_fusion, enable_fusion
 from ...kernels.dispatch import Impl
 from ...kernels.fusion import fused_functions
 from ..cases import CASES, Shape
-from ..result import OURS, Case, CaseSet
+from ..result import OURS, Case, CaseSet, dtype_name
 from ..timing import cache_bytes, copies_past_cache, measuring_stream, rotated
 from .gate import Tolerance, Verdict, gate_shape, results_of, tolerance
 from .operators import ATEN, ATEN_LAST, COMPILED, OPERATORS, OURS_COMPILED, Draw, Operator, Problem, Way
@@ -34,7 +34,7 @@ class OpCase:
     def to_json(self) -> Case:
         """As rows have it."""
         return {"op": self.operator.name, "pass": self.step.name, "shape": list(self.shape),
-                "dtype": name_of(self.dtype)}
+                "dtype": dtype_name(self.dtype)}
 
     def problem(self, device: torch.device, shape: Shape | None = None) -> Problem:
         """On drawn inputs, with Triton where the device has it; `shape`: at another one."""
@@ -56,11 +56,6 @@ class OpCase:
         """A call of a way for `counters.count`: Triton's, where ours has it."""
         problem = self.operator.problem(self.shape, Draw(torch.device("cpu"), self.dtype), "triton")
         return problem.ways()[way].prepare(self.step, problem.constants, self.dtype).run
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """`float32`"""
-    return str(dtype).removeprefix("torch.")
 
 
 def op_cases(cases: CaseSet, dtypes: tuple[torch.dtype, ...]) -> Iterator[OpCase]:

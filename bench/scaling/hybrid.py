@@ -12,14 +12,15 @@ from functools import partial
 
 import torch
 
-from ...engine.config import ALL_SCALES, TrainConfig, preset_config
+from ...engine.config import ALL_SCALES, TrainConfig
 from ...engine.profiling.rehearsal import RECONSTRUCTION, rehearse
 from ...engine.profiling.step_meter import PhaseCost
 from ...engine.pyramid import ScalePlan, plan_scales
+from ..cases import Clip, paper_config
 from ..counters import GPU, Counters, counters_of
-from ..environment import is_there
+from ..environment import digits, is_there
 from ..pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
-from ..result import OURS, Case, Result, Row, Settings, Timing
+from ..result import NOT_YET, OURS, Case, Result, Row, Settings, Timing, dtype_name
 from ..roofline import PREDICTED, fraction_values, prediction_values
 from ..step.seconds import engine_step, step_seconds
 
@@ -28,18 +29,16 @@ CLIP = (256, 256, 16)  # height, width, frames
 STEP, GENERATOR = "step", "generator"
 GENERATOR_PHASES = ("coarser", "G/forward", "G/backward", "G/adam")
 SHOWN_DEVICE = "H100 SXM"
-NOT_YET = "not yet measured"
 SECONDS, MIN_ROUNDS, MAX_ROUNDS = 10.0, 5, 50  # of a scale's timed steps, on a GPU
 
 
-def ways_of_clip(clip: tuple[int, int, int], amp: bool) -> dict[str, TrainConfig]:
+def ways_of_clip(clip: Clip, amp: bool) -> dict[str, TrainConfig]:
     """Preset `paper` and the same with dense 3D generators at every scale."""
-    common = {"max_size_px": max(clip[:2]), "min_size_px": min(25, *clip[:2]), "amp": amp}
-    return {OURS: preset_config("paper", **common),
-            DENSE: preset_config("paper", **common, separable="dense", num_3d_scales=ALL_SCALES)}
+    return {OURS: paper_config(clip, amp=amp),
+            DENSE: paper_config(clip, amp=amp, separable="dense", num_3d_scales=ALL_SCALES)}
 
 
-def hybrid_rows(settings: Settings, clip: tuple[int, int, int] = CLIP) -> Iterator[Row]:
+def hybrid_rows(settings: Settings, clip: Clip = CLIP) -> Iterator[Row]:
     """Two rows, step and generator, per scale, precision and way; then their sums over scales, of one iteration of each
     and of all."""
     for dtype in settings.dtypes:
@@ -68,10 +67,10 @@ def hybrid_rows(settings: Settings, clip: tuple[int, int, int] = CLIP) -> Iterat
                       values=_summed_predictions(counted, dtype), note="" if part == GENERATOR else NOT_YET)
 
 
-def _case(clip: tuple[int, int, int], plan: ScalePlan | None, dtype: torch.dtype, part: str) -> Case:
+def _case(clip: Clip, plan: ScalePlan | None, dtype: torch.dtype, part: str) -> Case:
     shape = [plan.channels, plan.frames_per_step, *plan.size] if plan else None
     return {"what": "hybrid", "axis": None, "clip": [clip[2], *clip[:2]], "scale": plan.index if plan else None,
-            "shape": shape, "dtype": str(dtype).removeprefix("torch."), "of": part}
+            "shape": shape, "dtype": dtype_name(dtype), "of": part}
 
 
 def _parts(phases: dict[str, PhaseCost]) -> dict[str, Counters]:
@@ -170,17 +169,12 @@ def _cells(pair: dict[str, Row], part: str) -> str:
 
 def _against(pair: dict[str, Row], name: str, unit: float) -> str:
     ours, dense = (figure_of(row, name) / unit for row in (pair[OURS], pair[DENSE]))
-    return f"{_digits(ours)} / {_digits(dense)} ({100 * (ours / dense - 1):+.0f} %)"
+    return f"{digits(ours)} / {digits(dense)} ({100 * (ours / dense - 1):+.0f} %)"
 
 
 def figure_of(row: Row, name: str) -> float:
     """A counter or a value."""
     return row.counters[name] if name in row.counters else row.values[name]
-
-
-def _digits(value: float) -> str:
-    """Three digits, all of those before the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def draw_hybrid(result: Result) -> dict[str, str]:

@@ -19,15 +19,15 @@ import torch
 
 from ...engine.config import preset_config
 from ...engine.profiling.rehearsal import RECONSTRUCTION, counting_for, rehearse
-from ...engine.pyramid import ScalePlan
+from ..cases import coarsest_plan
 from ..counters import COUNTED_ARCH, GPU, Counters, counters_of, require_triton
-from ..environment import caption, is_there
+from ..environment import caption, is_timed
 from ..pictures import COLOURS, MARKERS, legend_below, save_svg, small_multiples
-from ..result import OURS, Case, Result, Row, Settings, Timing
+from ..result import NOT_YET, OURS, Case, Result, Row, Settings, Timing, dtype_name
 from ..roofline import FRACTION, GRAPH_LAUNCH_SECONDS, PREDICTED, fraction_values, prediction_values
 from ..step.seconds import engine_step, fused_norms, step_seconds
 from ..suite import Suite
-from .hybrid import NOT_YET, SHOWN_DEVICE, draw_hybrid, figure_of, hybrid_rows, hybrid_table
+from .hybrid import SHOWN_DEVICE, draw_hybrid, figure_of, hybrid_rows, hybrid_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def series_rows(series: Sequence[Series], dtype: torch.dtype, settings: Settings
         steps = []
         for shape in one.shapes():
             if shape not in counted:  # the base is in several
-                settings.tell(f"scaling: {one.axis}, {'x'.join(map(str, shape))}, {_name(dtype)}")
+                settings.tell(f"scaling: {one.axis}, {'x'.join(map(str, shape))}, {dtype_name(dtype)}")
                 counted[shape] = count_step(shape, dtype)
                 if _is_timed(shape, dtype, settings) and (timing := time_step(shape, dtype, settings.device)):
                     measured[shape] = timing
@@ -114,41 +114,27 @@ def series_rows(series: Sequence[Series], dtype: torch.dtype, settings: Settings
 
 
 def _is_timed(shape: Shape, dtype: torch.dtype, settings: Settings) -> bool:
-    """On a CPU only small shapes, and bfloat16 only where oneDNN has it: ATen emulates it, times slower."""
-    if not settings.timed or not is_there(settings.device):
-        return False
-    return settings.device.type == "cuda" or (math.prod(shape) <= CPU_NUMBERS and (
-        dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())))
-
-
-def plan_of(shape: Shape) -> ScalePlan:
-    """A coarsest scale whose networks work on `shape`."""
-    channels, frames, height, width = shape
-    return ScalePlan(index=0, height=height, width=width, kind="3D", channels=channels, frames_per_step=frames,
-                     iterations=1000)
+    """On a CPU only small shapes."""
+    return is_timed(dtype, settings) and (settings.device.type == "cuda" or math.prod(shape) <= CPU_NUMBERS)
 
 
 def count_step(shape: Shape, dtype: torch.dtype) -> Counters:
     """Counters of a step."""
     config = preset_config("paper", amp=dtype == torch.bfloat16)
-    phases = rehearse([plan_of(shape)], 0, shape[1], config, GPU, fused=False).phases
+    phases = rehearse([coarsest_plan(*shape)], 0, shape[1], config, GPU, fused=False).phases
     return counters_of({name: cost for name, cost in phases.items() if name != RECONSTRUCTION})
 
 
 def time_step(shape: Shape, dtype: torch.dtype, device: torch.device) -> Timing | None:
     """Seconds of a step; None where a GPU has no room for it."""
     config = preset_config("paper", amp=dtype == torch.bfloat16)
-    makers = {OURS: partial(engine_step, [plan_of(shape)], 0, shape[1], config, device)}
+    makers = {OURS: partial(engine_step, [coarsest_plan(*shape)], 0, shape[1], config, device)}
     return step_seconds(makers, device, seconds=SECONDS, min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS).get(OURS)
 
 
 def _case(what: str, axis: str, shape: Sequence[int | str], dtype: torch.dtype, of: str | None = None) -> Case:
-    return {"what": what, "axis": axis, "clip": None, "scale": None, "shape": list(shape), "dtype": _name(dtype),
+    return {"what": what, "axis": axis, "clip": None, "scale": None, "shape": list(shape), "dtype": dtype_name(dtype),
             "of": of}
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 # ---- Exponents -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...engine.profiling.picture import OTHER_COLOUR, PHASE_COLOURS
-from ..environment import caption, counted
+from ..environment import caption, counted, digits
 from ..pictures import COLOURS, legend_below, save_svg, small_multiples
 from ..result import OURS, Case, Result, Row, ways_of
 from ..roofline import PREDICTED
@@ -87,7 +87,7 @@ def _phases(rows: Sequence[Row]) -> Iterator[str]:
                  f"|---|--:|--:|--:|--:|{'--:|' if timed else ''}"]
         for phase, row in phases.items():
             c = row.counters
-            ms = f" {1e3 * row.values['seconds']:.3g} |" if "seconds" in row.values else " |" if timed else ""
+            ms = f" {digits(1e3 * row.values['seconds'])} |" if "seconds" in row.values else " |" if timed else ""
             lines.append(f"| {phase} | {c['launches']} | {c['bytes'] / 1e6:,.1f} | {c['flops'] / 1e9:,.1f} | "
                          f"{c['peak_bytes'] / 2**20:,.1f} |{ms}")
         yield f"Ours by phase, {name}:\n\n" + "\n".join(lines)

@@ -19,18 +19,16 @@ from ...engine.config import TrainConfig, preset_config
 from ...engine.profiling.rehearsal import RECONSTRUCTION, counting_for, rehearse
 from ...engine.pyramid import ScalePlan
 from ..baselines import PlainStep, count_plain
-from ..cases import SQUARE, WIDE
+from ..cases import SQUARE, WIDE, Clip, coarsest_plan, paper_config, plans_of
 from ..counters import COUNTED_ARCH, GPU, Counters, counters_of, require_triton
-from ..environment import is_there
-from ..memory import paper_config, plans_of
-from ..result import OURS, Case, CaseSet, Row, Settings, Timing
+from ..environment import is_timed
+from ..result import NOT_YET, OURS, Case, CaseSet, Row, Settings, Timing, dtype_name
 from ..roofline import fraction_values, prediction_values
 from ..suite import Suite
 from .report import PLAIN, draw, table
 from .seconds import Step, engine_step, engine_trainer, fused_norms, step_seconds, steps_of
 
 TWO, SINGAN, AUTOCAST = "plain, two clips", "3D SinGAN, two clips", "plain, autocast"
-NOT_YET = "not yet measured"
 SECONDS, MIN_ROUNDS, MAX_ROUNDS = 10.0, 3, 40  # of a case's timed rounds
 PHASE_STEPS = 3
 
@@ -75,17 +73,16 @@ class StepCase:
     def to_json(self, dtype: torch.dtype, phase: str | None = None) -> Case:
         plan = self.plan
         return {"what": "phase" if phase else "step", "shape": [plan.channels, plan.frames_per_step, *plan.size],
-                "generator": plan.kind, "dtype": str(dtype).removeprefix("torch."), "phase": phase}
+                "generator": plan.kind, "dtype": dtype_name(dtype), "phase": phase}
 
 
 def coarsest(height: int, width: int, frames: int = 8, channels: int = 32) -> StepCase:
     """A 3D scale without coarser ones."""
-    plan = ScalePlan(index=0, height=height, width=width, kind="3D", channels=channels, frames_per_step=frames,
-                     iterations=1000)
+    plan = coarsest_plan(channels, frames, height, width)
     return StepCase(plans=[plan], scale=0, num_frames=frames, config=preset_config("paper"))
 
 
-def of_clip(clip: tuple[int, int, int], scale: int) -> StepCase:
+def of_clip(clip: Clip, scale: int) -> StepCase:
     """A scale of preset `paper`."""
     return StepCase(plans=plans_of(clip), scale=scale, num_frames=clip[2], config=paper_config(clip))
 
@@ -121,7 +118,7 @@ def case_rows(case: StepCase, dtype: torch.dtype, settings: Settings) -> Iterato
         counted[name] = count_plain(case.plan, amp=plain.amp, singan=plain.singan)
     timings: dict[str, Timing] = {}
     phase_seconds: dict[str, float] = {}
-    if _is_timed(dtype, settings):
+    if is_timed(dtype, settings):
         timings, phase_seconds = time_steps(case, dtype, settings.device)
     for name, counters in counted.items():
         yield _row(case, dtype, name, counters, timings.get(name), settings.device)
@@ -140,14 +137,6 @@ def _row(case: StepCase, dtype: torch.dtype, name: str, counters: Counters, timi
     notes = [plain.note] if plain else []
     return Row(case=case.to_json(dtype), way=name, seconds=timing, counters=counters, values=values,
                note="; ".join([*notes, *([] if timing else [NOT_YET])]))
-
-
-def _is_timed(dtype: torch.dtype, settings: Settings) -> bool:
-    """bfloat16 on a CPU only where oneDNN has it: ATen emulates it, times slower."""
-    if not settings.timed or not is_there(settings.device):
-        return False
-    return (settings.device.type == "cuda" or dtype != torch.bfloat16
-            or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 def time_steps(case: StepCase, dtype: torch.dtype, device: torch.device) -> tuple[dict[str, Timing], dict[str, float]]:

@@ -49,7 +49,7 @@ _ATEN: Mapping[Any, Callable[..., int]] = {
     aten.addmm.default: _added_product, aten.baddbmm.default: _added_product,
 }
 
-# ---- Ours: arguments as kernels/ registers them ---------------------
+# ---- Ours: arguments as kernels/ registers them ----------------------------------------------------------------------
 
 
 def _pair(x: Tensor, v: Tensor) -> int:

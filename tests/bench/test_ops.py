@@ -10,7 +10,7 @@ import torch
 
 from sgif.bench import environment
 from sgif.bench.ops import suite as ops
-from sgif.bench.ops.bench import OpBench, OpCase, name_of
+from sgif.bench.ops.bench import OpBench, OpCase
 from sgif.bench.ops.gate import GATE_ELEMENTS, Verdict, gate_shape, results_of, tolerance
 from sgif.bench.ops.operators import (
     ATEN,
@@ -25,7 +25,7 @@ from sgif.bench.ops.operators import (
 )
 from sgif.bench.ops.passes import FORWARD, Directions
 from sgif.bench.ops.report import NOT_MEASURED, draw, table
-from sgif.bench.result import GATE_FAILED, OURS, Result, Row, Settings, Timing
+from sgif.bench.result import GATE_FAILED, OURS, Result, Row, Settings, Timing, dtype_name
 from sgif.bench.roofline import FRACTION
 from sgif.kernels.fusion import fused_functions
 
@@ -55,14 +55,18 @@ def bench():
 # ---- The gate --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", ALL, ids=lambda case: f"{case.operator.name}-{case.step.name}-{name_of(case.dtype)}")
+def named(case):
+    return f"{case.operator.name}-{case.step.name}-{dtype_name(case.dtype)}"
+
+
+@pytest.mark.parametrize("case", ALL, ids=named)
 def test_every_way_is_right(bench, case):
     for name, verdict in bench.verdicts(case).items():
         assert isinstance(verdict, Verdict)
         assert verdict.passed, (name, verdict)
 
 
-@pytest.mark.parametrize("case", ALL, ids=lambda case: f"{case.operator.name}-{case.step.name}-{name_of(case.dtype)}")
+@pytest.mark.parametrize("case", ALL, ids=named)
 def test_one_number_that_is_off_by_a_twentieth_of_its_terms_is_rejected(case):
     problem = case.problem(CPU)
     allows = tolerance(problem, problem.plain, problem.inputs, case.step, case.dtype)
@@ -73,7 +77,7 @@ def test_one_number_that_is_off_by_a_twentieth_of_its_terms_is_rejected(case):
         assert not allows.judge(results).passed
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=name_of)
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
 @pytest.mark.parametrize(("op", "step", "wrong"), [
     ("separable_conv3d", "forward", lambda x, spatial, *rest: folded_separable(x, spatial.mT, *rest)),
     ("separable_conv3d", "weight gradients", lambda x, spatial, *rest: folded_separable(x, spatial.mT, *rest)),

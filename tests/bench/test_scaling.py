@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from sgif.bench import environment
 from sgif.bench.result import OURS, Result, Row, Settings, Timing, case_text
 from sgif.bench.roofline import GRAPH_LAUNCH_SECONDS
 from sgif.bench.scaling import hybrid
@@ -148,13 +149,13 @@ def test_a_cpu_times_small_shapes_once_and_says_what_it_did_not(counted: list[tu
 
 def test_a_gpu_times_all_and_one_that_is_not_there_none(counted: list[tuple[int, ...]],
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "is_there", lambda device: True)
+    monkeypatch.setattr(environment, "is_there", lambda device: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
     rows = list(series_rows(SERIES[:1], F32, settings(device=GPU, timed=True)))
     assert len(counted) == len(SERIES[0].sizes)
     assert all("fraction of the bound" in row.values for row in rows if row.seconds)
     assert "% of the bound" in table(result(rows, GPU))
-    monkeypatch.setattr(scaling, "is_there", lambda device: False)
+    monkeypatch.setattr(environment, "is_there", lambda device: False)
     rows = list(series_rows(SERIES[:1], F32, settings(device=GPU, timed=True)))
     assert len(counted) == len(SERIES[0].sizes)
     assert {row.note for row in rows if row.case["what"] == "step"} == {NOT_YET}

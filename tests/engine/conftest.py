@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event
 from sgif.engine.noise import fixed_noise, noise_amplitude
 from sgif.engine.pyramid import ScalePlan
-from sgif.engine.runs import Run
+from sgif.engine.runs import Run, load_run
 from sgif.engine.sampling import gather, reconstruct
 from sgif.engine.step import ScaleData, ScaleTrainer
 from sgif.engine.trainer import train
@@ -81,6 +83,18 @@ def tiny_run(clip: Clip, tiny_config: Callable[..., TrainConfig], tmp_path_facto
     """Trained without a break. Tests that change its files copy it first."""
     events: list[Event] = []
     return TinyRun(train(clip, tmp_path_factory.mktemp("tiny") / "run", tiny_config(), on_event=events.append), events)
+
+
+@pytest.fixture
+def run(tiny_run: TinyRun) -> Run:
+    """The tiny run as it lies in its folder, opened anew."""
+    return load_run(tiny_run.run.path)
+
+
+@pytest.fixture
+def run_copy(run: Run, tmp_path: Path) -> Run:
+    """The tiny run in a folder that a test may change."""
+    return load_run(shutil.copytree(run.path, tmp_path / "run"))
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import gc
 import shutil
 import subprocess
 import sys
-import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from sgif.engine.generator import Generator, generate_scale
 from sgif.engine.losses import psnr_db
 from sgif.engine.noise import noise_seed, scale_noise
 from sgif.engine.pyramid import ScalePlan
-from sgif.engine.runs import Run, load_run
+from sgif.engine.runs import Run
 from sgif.engine.sampling import (
     FrameStream,
     NoiseSource,
@@ -35,21 +33,10 @@ from sgif.engine.sampling import (
 from sgif.engine.storage import RunError
 from sgif.kernels import PhiloxNoise
 
-from .inputs import normal
+from .inputs import normal, watched_frames
 
 CPU = torch.device("cpu")
 SCALES, FRAMES, SIZE = 3, 6, (12, 16)
-
-
-@pytest.fixture
-def run(tiny_run: Any) -> Run:
-    return load_run(tiny_run.run.path)
-
-
-@pytest.fixture
-def run_copy(run: Run, tmp_path: Path) -> Run:
-    """The tiny run in a folder that a test may change."""
-    return load_run(shutil.copytree(run.path, tmp_path / "run"))
 
 
 def noise_for(form: str, frames: int) -> NoiseSource:
@@ -147,20 +134,13 @@ def test_a_part_takes_the_neighbours_that_it_reaches(run: Run, scale: int, lengt
 
 def test_a_long_clip_is_made_as_it_is_asked_for(run: Run) -> None:
     """No scale draws more of the coarser one than the parts so far need, nor keeps what they no longer need."""
-    alive: list[weakref.ref[Tensor]] = []
-
-    def coarser() -> Iterator[Tensor]:
-        for index in range(10**6):
-            frame = normal((1, 3, 1, *run.plans[0].size), index, "coarser")
-            alive.append(weakref.ref(frame))
-            yield frame
-
+    coarser, made = watched_frames(run.plans[0].size, 10**6)
     stages, noise = run.stages(CPU)[1:], noise_for("volume", 10**6)
-    parts = run_scales(stages, coarser(), noise, 10**6)
+    parts = run_scales(stages, coarser, noise, 10**6)
     for part in range(1, 5):
         assert next(parts).shape == (1, 3, 64, *SIZE)
-        assert len(alive) <= 64 * (part + 1) + 4 * 5
-        assert sum(ref() is not None for ref in alive) <= 64 + 4 * 5
+        assert len(made) <= 64 * (part + 1) + 4 * 5
+        assert sum(ref() is not None for ref in made) <= 64 + 4 * 5
 
 
 @pytest.mark.parametrize(("kind", "size", "count"), [

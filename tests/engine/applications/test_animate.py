@@ -23,11 +23,6 @@ from ..conftest import CPU, moving_frames
 STILL = moving_frames(3, 24, 48)[2]  # twice as wide as high; the run's clip is 12x16
 
 
-@pytest.fixture
-def run(tiny_run: Any) -> Run:
-    return load_run(tiny_run.run.path)
-
-
 @pytest.fixture(scope="module")
 def split_run(clip: Clip, tiny_config: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(clip, tmp_path_factory.mktemp("split") / "run", tiny_config(noise="split", iterations=2))

@@ -17,7 +17,7 @@ from sgif.engine.clip import Clip, frames_from_tensor
 from sgif.engine.generator import generate_scale
 from sgif.engine.masks import mask_weights
 from sgif.engine.noise import noise_seed, sample_noise
-from sgif.engine.runs import Run, load_run
+from sgif.engine.runs import Run
 from sgif.engine.storage import RunError
 from sgif.kernels import resize
 
@@ -25,17 +25,6 @@ from ..conftest import moving_frames
 
 CPU = torch.device("cpu")
 SIZE = (12, 16)
-
-
-@pytest.fixture
-def run(tiny_run: Any) -> Run:
-    return load_run(tiny_run.run.path)
-
-
-@pytest.fixture
-def run_copy(run: Run, tmp_path: Path) -> Run:
-    """The tiny run in a folder that a test may change."""
-    return load_run(shutil.copytree(run.path, tmp_path / "run"))
 
 
 def clip_of(frames: Tensor) -> Clip:

@@ -9,15 +9,10 @@ from torch import Tensor
 from sgif.engine import inpaint_frames
 from sgif.engine.applications.inpaint import fill_smoothly
 from sgif.engine.clip import Clip
-from sgif.engine.runs import Run, load_run
+from sgif.engine.runs import Run
 from sgif.engine.storage import RunError
 
 from ..conftest import moving_frames
-
-
-@pytest.fixture
-def run(tiny_run: Any) -> Run:
-    return load_run(tiny_run.run.path)
 
 
 def hole(height: int = 12, width: int = 16, frames: int = 1) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -16,20 +14,15 @@ from sgif.engine.clip import frames_from_tensor
 from sgif.engine.config import TrainConfig
 from sgif.engine.noise import noise_seed, scale_noise
 from sgif.engine.pyramid import ScalePlan
-from sgif.engine.runs import Run, load_run
+from sgif.engine.runs import Run
 from sgif.engine.sampling import NoiseSource, ScaleNoise, gather, lead_frames, looped, run_scales, stream
 from sgif.kernels import PhiloxNoise, scaled_noise
 
-from ..inputs import normal
+from ..inputs import normal, watched_frames
 
 CPU = torch.device("cpu")
 FRAMES, SIZE = 6, (12, 16)
 LENGTHS = [2, 3, 6, 13, 24, 70]  # below what a generator sees, no multiple of the frames drawn at once, several parts
-
-
-@pytest.fixture
-def run(tiny_run: Any) -> Run:
-    return load_run(tiny_run.run.path)
 
 
 def drawn_noise(form: str) -> NoiseSource:
@@ -121,19 +114,12 @@ def test_a_stream_that_leads_goes_round() -> None:
 
 def test_a_long_loop_is_made_as_it_is_asked_for(run: Run) -> None:
     """No scale keeps what it no longer needs, though all but the last one begin before the clip."""
-    alive: list[weakref.ref[Tensor]] = []
-
-    def coarser() -> Iterator[Tensor]:
-        for index in range(10**6):
-            frame = normal((1, 3, 1, *run.plans[0].size), index, "coarser")
-            alive.append(weakref.ref(frame))
-            yield frame
-
-    parts = run_scales(run.stages(CPU)[1:], coarser(), drawn_noise("volume"), 10**6, loop=True)
+    coarser, made = watched_frames(run.plans[0].size, 10**6)
+    parts = run_scales(run.stages(CPU)[1:], coarser, drawn_noise("volume"), 10**6, loop=True)
     for part in range(1, 5):
         assert next(parts).shape == (1, 3, 64, *SIZE)
-        assert len(alive) <= 64 * (part + 1) + 4 * 5
-        assert sum(ref() is not None for ref in alive) <= 64 + 4 * 5
+        assert len(made) <= 64 * (part + 1) + 4 * 5
+        assert sum(ref() is not None for ref in made) <= 64 + 4 * 5
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------

@@ -35,11 +35,6 @@ from ..conftest import CPU, make_clip
 Config = Callable[..., Any]
 
 
-@pytest.fixture
-def run(tiny_run: Any) -> Run:
-    return load_run(tiny_run.run.path)
-
-
 # ---- settings --------------------------------------------------------------------------------------------------------
 
 
