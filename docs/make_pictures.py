@@ -212,7 +212,6 @@ def enlargements(run: Run, factor: int = 2) -> Picture:
     def at(zoom: float) -> Tensor:
         return stack([labelled(enlarged(clip, zoom), text) for clip, text in cells], 2)
     return at
-    return at
 
 
 def loops(run: Run, seed: int) -> Picture:
