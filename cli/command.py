@@ -39,6 +39,32 @@ class Command:
         return run_parsed(self.configure(Parser(prog=f"sgif-{self.name}")), argv)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommandGroup:
+    """A row of the table whose first word chooses among commands of its own: `sgif study make`."""
+
+    name: str
+    summary: str
+    commands: tuple[Command, ...]
+    epilog: str = ""
+
+    def configure(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        """Give the parser a subparser for each command."""
+        parser.usage = f"{parser.prog} {'|'.join(command.name for command in self.commands)} [options]"
+        parser.description, parser.epilog = self.summary[0].upper() + self.summary[1:] + ".", self.epilog
+        add_commands(parser, self.commands)
+        return parser
+
+
+def add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | CommandGroup]) -> None:
+    """A subparser for every command, of which one must be chosen."""
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for command in commands:
+        # With a program name, argparse does not make one of the parser's usage.
+        program = subparsers.add_parser(command.name, help=command.summary, prog=f"{parser.prog} {command.name}")
+        command.configure(program)
+
+
 class Parser(argparse.ArgumentParser):
     """Help in two columns, options in full only, usage errors in one line."""
 

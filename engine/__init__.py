@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .runs import Run, load_run
     from .stills import read_still
     from .storage import RunError
+    from .study.make import make_study
+    from .study.score import score_study
     from .trainer import TrainingStopped, train
 
 _HOME = {
@@ -35,7 +37,7 @@ _HOME = {
     "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
-    "write_clip": "clip_writer",
+    "make_study": "study.make", "score_study": "study.score", "write_clip": "clip_writer",
 }
 
 __all__ = [
@@ -52,10 +54,12 @@ __all__ = [
     "frames_from_tensor",
     "inpaint_frames",
     "load_run",
+    "make_study",
     "preset_config",
     "read_clip",
     "read_mask",
     "read_still",
+    "score_study",
     "superres",
     "superres_config",
     "superres_frames",
