@@ -10,6 +10,7 @@ from .animate import ANIMATE
 from .bench import BENCH
 from .command import Command, Parser, run_parsed
 from .edit import EDIT, INPAINT
+from .eval import EVAL
 from .info import INFO
 from .profile import PROFILE
 from .sample import SAMPLE
@@ -24,6 +25,7 @@ COMMANDS: tuple[Command, ...] = (
     SUPERRES,
     ANIMATE,
     INFO,
+    EVAL,
     PROFILE,
     BENCH,
 )
