@@ -144,7 +144,7 @@ def conditions(real: Side, generated: Sequence[Side], features: Mapping[str, Any
     for source in dict.fromkeys(side.source for side in generated):
         several = [side for side in generated if side.source == source]
         sizes = dict.fromkeys(size_text(side.size) for side in several)
-        yield f"generated  {len(several)} clips of {', '.join(sizes)}; {source}"
+        yield f"generated  {len(several)} clip{'s' * (len(several) > 1)} of {', '.join(sizes)}; {source}"
     yield f"features   {features['features']}, input {features['preprocessing']}"
     for figure, layer in features["layers"].items():
         yield f"           {figure}: {layer['channels']} channels, {layer['place']}"

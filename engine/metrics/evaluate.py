@@ -1,4 +1,4 @@
-"""`evaluate`: how near generated clips come to the real one, clip by clip, and how near the real one comes to itself."""
+"""`evaluate`: how near generated clips come to the real one, clip by clip, and how near that comes to itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of the networks' shapes with random numbers, and the real ones where their package is installed."""
+"""Files of random weights, and the real ones where their package is installed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgif.engine.metrics.features import KINDS, Features, load_features
-from sgif.engine.metrics.weights import installed_efficientnet, tensor_shapes
+from sgif.engine.metrics.features import Features, load_features
+from sgif.engine.metrics.weights import installed_efficientnet
 
-from ..inputs import normal
+from .networks import random_weights
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "clouds.gif"
-
-
-def random_weights(name: str) -> dict[str, Tensor]:
-    """A state dict of a network's first layers: filters of unit gain, norms of every sort that keeps values alive."""
-    found = {}
-    for key, shape in tensor_shapes(KINDS[name].convolutions).items():
-        value = normal(shape, 0, "weights", key)
-        if len(shape) == 4:
-            value = value / (shape[1] * shape[2] * shape[3]) ** 0.5
-        found[key] = value.abs() + 0.5 if key.endswith(("running_var", ".weight")) and len(shape) == 1 else value
-    return found
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from sgif.engine.metrics.features import FEATURES, KINDS, EfficientNetLite0, Fea
 from sgif.engine.metrics.weights import installed_efficientnet, read_weights, tensor_shapes
 
 from ..inputs import normal
-from .conftest import EXAMPLE, random_weights
+from .conftest import EXAMPLE
+from .networks import random_weights
 
 
 def normed(convolution: nn.Conv2d, activation: nn.Module | None) -> nn.Sequential:
