@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..engine import Evaluation
     from ..engine.metrics.features import Features
+    from ..engine.metrics.sources import Source
 
 SAMPLES = 10
 UNCUT = 10_000  # columns: rich would shorten figures to what a terminal, or 80 in a pipe, has
@@ -34,20 +35,6 @@ EXAMPLES = """examples:
 
 Lower is nearer, but for diversity; what the figures mean and which may be
 compared: docs/evaluation.md."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """A clip by name, and where its frames come from."""
-
-    name: str
-    source: str
-    frames: int
-    size: tuple[int, int]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "source": self.source, "frames": self.frames, "height": self.size[0],
-                "width": self.size[1]}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     features = load_features(args.features, args.weights, args.device)
     real, generated, evaluation = (of_run if is_run else of_files)(args, features)
     if args.json:
-        print(json_text({"real": real.to_json(), "generated": [side.to_json() for side in generated],
-                         **evaluation.to_json()}, indent=2))
+        print(json_text({"real": asdict(real), "generated": list(map(asdict, generated)), **evaluation.to_json()},
+                        indent=2))
         return DONE
     table = figures_table(generated, evaluation)
     console = Console(highlight=False, markup=False, soft_wrap=True, width=UNCUT)
@@ -99,52 +86,47 @@ def refuse_what_does_not_fit(args: argparse.Namespace, is_run: bool) -> None:
         raise ConfigError("--number and --seed are of a run's samples, and files are given: leave them out")
 
 
-def of_files(args: argparse.Namespace, features: Features) -> tuple[Side, list[Side], Evaluation]:
+def of_files(args: argparse.Namespace, features: Features) -> tuple[Source, list[Source], Evaluation]:
     from ..engine import evaluate
     from ..engine.metrics.sources import clip_paths
 
-    real, *generated = [read_side(path) for path in
-                        (args.real, *(clip for path in args.generated for clip in clip_paths(path)))]
-    return real[0], [side for side, _ in generated], evaluate(real[1], [frames for _, frames in generated], features)
+    paths = [clip for path in args.generated for clip in clip_paths(path)]
+    (real, real_frames), *generated = map(read, (args.real, *paths))
+    return (real, [source for source, _ in generated],
+            evaluate(real_frames, [frames for _, frames in generated], features))
 
 
-def read_side(path: Path) -> tuple[Side, Tensor]:
+def read(path: Path) -> tuple[Source, Tensor]:
     from ..engine import read_clip
-    from ..engine.metrics.sources import source_of
+    from ..engine.metrics.sources import file_source
 
     clip = read_clip(path)
     for note in clip.notes:
         print(f"{path}: {note}", file=sys.stderr)
-    return side_of(str(path), source_of(path, clip.frames), clip.frames), clip.frames
+    return file_source(path, clip.frames), clip.frames
 
 
-def side_of(name: str, source: str, frames: Tensor) -> Side:
-    count, height, width, _ = frames.shape
-    return Side(name=name, source=source, frames=count, size=(height, width))
-
-
-def of_run(args: argparse.Namespace, features: Features) -> tuple[Side, list[Side], Evaluation]:
+def of_run(args: argparse.Namespace, features: Features) -> tuple[Source, list[Source], Evaluation]:
     from ..engine import evaluate_run, load_run
     from ..engine.metrics.evaluate import run_frames
-    from ..engine.metrics.sources import RAW, frames_source
+    from ..engine.metrics.sources import RAW, Source, raw_source
 
     trained, number, seed = load_run(args.real), args.number or SAMPLES, args.seed or 0
     evaluation = evaluate_run(trained, features, n=number, seed=seed, device=args.device)
-    real = run_frames(trained)
-    size = (real.shape[1], real.shape[2])
-    samples = [Side(name=f"sample_seed{seed}_{index:03d}", source=RAW, frames=trained.frames_made, size=size)
-               for index in range(number)]
-    return side_of(f"{trained.source} in {args.real}", frames_source(RAW, real), real), samples, evaluation
+    real = raw_source(f"{trained.source} in {args.real}", run_frames(trained))
+    samples = [Source(name=f"sample_seed{seed}_{index:03d}", kind=RAW, frames=trained.frames_made, height=real.height,
+                      width=real.width) for index in range(number)]
+    return real, samples, evaluation
 
 
-def conditions(real: Side, generated: Sequence[Side], features: Mapping[str, Any]) -> Iterator[str]:
+def conditions(real: Source, generated: Sequence[Source], features: Mapping[str, Any]) -> Iterator[str]:
     """What the figures are of; without these lines they mean nothing."""
     weights = features["weights"]
-    yield f"real       {real.name}: {real.frames} frames of {size_text(real.size)}; {real.source}"
-    for source in dict.fromkeys(side.source for side in generated):
-        several = [side for side in generated if side.source == source]
-        sizes = dict.fromkeys(size_text(side.size) for side in several)
-        yield f"generated  {len(several)} clip{'s' * (len(several) > 1)} of {', '.join(sizes)}; {source}"
+    yield f"real       {real.name}: {real.frames} frames of {size_text((real.height, real.width))}; {real.kind}"
+    for kind in dict.fromkeys(source.kind for source in generated):
+        several = [source for source in generated if source.kind == kind]
+        sizes = dict.fromkeys(size_text((source.height, source.width)) for source in several)
+        yield f"generated  {len(several)} clip{'s' * (len(several) > 1)} of {', '.join(sizes)}; {kind}"
     yield f"features   {features['features']}, input {features['preprocessing']}"
     for figure, layer in features["layers"].items():
         yield f"           {figure}: {layer['channels']} channels, {layer['place']}"
@@ -153,7 +135,7 @@ def conditions(real: Side, generated: Sequence[Side], features: Mapping[str, Any
     yield f"weights    {weights['origin']}, {weights['file']}, SHA-256 {weights['sha256']}"
 
 
-def figures_table(generated: Sequence[Side], evaluation: Evaluation) -> Table:
+def figures_table(generated: Sequence[Source], evaluation: Evaluation) -> Table:
     """A row per clip, their mean and spread, and what the real clip scores against itself."""
     names = list(evaluation.mean)
     table = Table(box=SIMPLE, pad_edge=False)
@@ -164,8 +146,8 @@ def figures_table(generated: Sequence[Side], evaluation: Evaluation) -> Table:
     def add(title: str, figures: Mapping[str, float | None]) -> None:
         table.add_row(title, *("" if (value := figures.get(name)) is None else f"{value:.3f}" for name in names))
 
-    for side, figures in zip(generated, evaluation.clips, strict=True):
-        add(side.name, figures)
+    for source, figures in zip(generated, evaluation.clips, strict=True):
+        add(source.name, figures)
     table.add_section()
     add("mean", evaluation.mean)
     add("spread", evaluation.spread)

@@ -27,7 +27,7 @@ from sgif.bench.environment import conditions, machine_and_versions
 from sgif.engine import load_features, read_clip, write_clip
 from sgif.engine.metrics.evaluate import Figures, RealClip, yardstick
 from sgif.engine.metrics.features import Features
-from sgif.engine.metrics.sources import source_of
+from sgif.engine.metrics.sources import file_source
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "evaluation.md"
@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     weights = features.describe()["weights"]
     count, height, width, _ = clip.shape
     text = (f"{table(rows)}\n\n`python docs/measure_sensitivity.py`; {args.clip.name}, {count} frames of "
-            f"{height}x{width}, {source_of(args.clip, clip)}; features {features.name}, weights {weights['origin']}, "
-            f"SHA-256 {weights['sha256'][:16]}. "
+            f"{height}x{width}, {file_source(args.clip, clip).kind}; features {features.name}, weights "
+            f"{weights['origin']}, SHA-256 {weights['sha256'][:16]}. "
             f"{machine_and_versions(before.device, before.versions, before.commit)}")
     print(text)
     if args.document:

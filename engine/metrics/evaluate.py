@@ -115,12 +115,7 @@ def evaluate_run(run: Run, features: Features, *, n: int = 10, seed: int = 0, de
 
 
 def run_frames(run: Run) -> Tensor:
-    """What a run's samples are compared with: its clip at the finest scale that is done, uint8 [T, H, W, 3].
-
-    Raises:
-        RunError: no scale is done.
-    """
-    run.usable_stages(0, "cpu")
+    """What a run's samples are compared with: its clip at the finest scale that is done, uint8 [T, H, W, 3]."""
     return run.frames if run.scales_done == len(run.plans) else frames_from_tensor(run.real[run.scales_done - 1])
 
 
@@ -181,8 +176,8 @@ def warnings_of(real: Tensor, generated: Sequence[Tensor], features: Features) -
         yield f"a clip of one frame has no {features.temporal}"
     palettes = has_palette(real), [has_palette(clip) for clip in generated]
     if any(palette != palettes[0] for palette in palettes[1]):
-        yield "a palette of 256 colours is compared with frames that have none: it alone costs as much as real " \
-              "differences do; compare GIF with GIF or raw frames with raw frames"
+        yield "a palette of 256 colours is compared with frames that have none, which alone can be as far apart as a " \
+              "clip's own halves; compare GIF with GIF or raw frames with raw frames"
     yield from few_rows(min((real[: max(1, len(real) // 2)], *generated), key=torch.Tensor.numel), features)
 
 

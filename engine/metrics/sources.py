@@ -4,6 +4,7 @@ generated."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -14,7 +15,35 @@ from .pixels import PALETTE, has_palette
 CLIP_SUFFIXES = (".gif", ".apng", ".webp", ".mp4", ".webm", ".mov")
 RAW = "raw frames"
 
-_CONTAINERS = {b"GIF8": "GIF", b"\x89PNG": "APNG", b"RIFF": "WebP", b"\x1a\x45\xdf\xa3": "WebM"}
+_CONTAINERS = {b"GIF8": "GIF", b"\x89PNG": "APNG", b"RIFF": "WebP, perhaps lossy", b"\x1a\x45\xdf\xa3": "WebM, lossy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A clip by name, and where its frames come from."""
+
+    name: str
+    kind: str
+    """For people: "GIF, palette of 256", "MP4 or MOV, lossy", "raw frames"."""
+    frames: int
+    height: int
+    width: int
+
+
+def file_source(path: Path, frames: Tensor) -> Source:
+    """Of a file, or a folder of frames, that was read as uint8 [T, H, W, 3]."""
+    return _source(str(path), _container(path), frames)
+
+
+def raw_source(name: str, frames: Tensor) -> Source:
+    """Of frames that no file was between."""
+    return _source(name, RAW, frames)
+
+
+def _source(name: str, kind: str, frames: Tensor) -> Source:
+    count, height, width, _ = frames.shape
+    palette = f", palette of {PALETTE}" if has_palette(frames) else ""
+    return Source(name=name, kind=f"{kind}{palette}", frames=count, height=height, width=width)
 
 
 def clip_paths(path: Path) -> Iterator[Path]:
@@ -38,18 +67,9 @@ def _is_clip_folder(path: Path) -> bool:
     return path.is_dir() and any(entry.suffix.lower() in FRAME_SUFFIXES for entry in path.iterdir())
 
 
-def source_of(path: Path, frames: Tensor) -> str:
-    """Where the frames of a file or folder come from, for people: "GIF, palette of 256", "MP4 or MOV, lossy"."""
+def _container(path: Path) -> str:
     if path.is_dir():
         stills = {entry.suffix.lower() for entry in path.iterdir()} & FRAME_SUFFIXES
-        return frames_source(RAW if stills == {".png"} else "JPEG frames, lossy", frames)
+        return RAW if stills == {".png"} else "JPEG frames, lossy"
     with path.open("rb") as file:
-        head = file.read(4)
-    container = _CONTAINERS.get(head, "MP4 or MOV")
-    lossy = {"WebP": ", perhaps lossy", "WebM": ", lossy", "MP4 or MOV": ", lossy"}.get(container, "")
-    return frames_source(container + lossy, frames)
-
-
-def frames_source(what: str, frames: Tensor) -> str:
-    """`what`, with a word where the frames have a palette."""
-    return f"{what}, palette of {PALETTE}" if has_palette(frames) else what
+        return _CONTAINERS.get(file.read(4), "MP4 or MOV, lossy")

@@ -70,7 +70,7 @@ def test_json_is_one_value_with_the_same_figures_and_conditions(weights, capsys)
     clip = engine.read_clip("made/b.gif").frames
     expected = evaluate(engine.read_clip("real.gif").frames, [clip], load_features(weights=weights)).to_json()
     assert {name: said[name] for name in expected} == json.loads(json.dumps(expected))
-    assert said["real"] == {"name": "real.gif", "source": "GIF, palette of 256", "frames": 8, "height": 40, "width": 48}
+    assert said["real"] == {"name": "real.gif", "kind": "GIF, palette of 256", "frames": 8, "height": 40, "width": 48}
     assert [side["name"] for side in said["generated"]] == ["made/b.gif"]
     assert err == ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sgif.engine import ClipError, read_clip, write_clip
-from sgif.engine.metrics.sources import clip_paths, source_of
+from sgif.engine.metrics.sources import clip_paths, file_source, raw_source
 
 from ..conftest import moving_frames
 
@@ -20,12 +20,16 @@ FRAMES = moving_frames(4, 40, 60)
 ])
 def test_source_is_told_from_the_content(name: str, source: str, tmp_path: Path) -> None:
     write_clip(tmp_path / name, FRAMES, (100,) * 4, format="frames" if name == "folder" else None)
-    assert source_of(tmp_path / name, read_clip(tmp_path / name).frames) == source
+    found = file_source(tmp_path / name, read_clip(tmp_path / name).frames)
+    assert (found.name, found.kind) == (str(tmp_path / name), source)
+    assert (found.frames, found.height, found.width) == (4, 40, 60)
 
 
 def test_a_palette_shows_in_any_container(tmp_path: Path) -> None:
     write_clip(tmp_path / "grey.apng", FRAMES[..., :1].expand(FRAMES.shape), (100,) * 4)
-    assert source_of(tmp_path / "grey.apng", read_clip(tmp_path / "grey.apng").frames) == "APNG, palette of 256"
+    assert file_source(tmp_path / "grey.apng", read_clip(tmp_path / "grey.apng").frames).kind == "APNG, palette of 256"
+    assert raw_source("noise", FRAMES).kind == "raw frames"
+    assert raw_source("grey", FRAMES[..., :1].expand(FRAMES.shape)).kind == "raw frames, palette of 256"
 
 
 def test_a_folder_of_clips_is_each_of_them_in_natural_order(tmp_path: Path) -> None:
