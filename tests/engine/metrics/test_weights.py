@@ -140,6 +140,11 @@ def test_cached_inception_is_torchvision_s_before_pytorch_fid_s(hub: Path) -> No
     assert weights.cached_inception() == hub / "inception_v3_google-0cc3c7bd.pth"
 
 
+def test_a_package_that_is_not_installed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "EFFICIENTNET_PACKAGE", "there_is_no_such_package")
+    assert weights.installed_efficientnet() is None
+
+
 def test_inception_is_downloaded_only_where_it_is_asked_for(hub: Path, monkeypatch: pytest.MonkeyPatch,
                                                             save_weights: Callable[..., Path],
                                                             capsys: pytest.CaptureFixture[str]) -> None:
