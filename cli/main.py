@@ -10,6 +10,7 @@ from .animate import ANIMATE
 from .bench import BENCH
 from .command import Command, CommandGroup, Parser, add_commands, run_parsed
 from .edit import EDIT, INPAINT
+from .eval import EVAL
 from .info import INFO
 from .profile import PROFILE
 from .sample import SAMPLE
@@ -25,6 +26,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     SUPERRES,
     ANIMATE,
     INFO,
+    EVAL,
     STUDY,
     PROFILE,
     BENCH,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
     from .masks import read_mask
+    from .metrics.evaluate import Evaluation, evaluate, evaluate_run
+    from .metrics.features import load_features
     from .runs import Run, load_run
     from .stills import read_still
     from .storage import RunError
@@ -33,6 +35,8 @@ _HOME = {
     "animate": "applications.animate", "animate_frames": "applications.animate", "read_still": "stills",
     "superres": "applications.superres", "superres_config": "applications.superres",
     "superres_frames": "applications.superres",
+    "Evaluation": "metrics.evaluate", "evaluate": "metrics.evaluate", "evaluate_run": "metrics.evaluate",
+    "load_features": "metrics.features",
     "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
     "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
@@ -44,6 +48,7 @@ __all__ = [
     "Clip",
     "ClipError",
     "ConfigError",
+    "Evaluation",
     "Run",
     "RunError",
     "TrainConfig",
@@ -51,8 +56,11 @@ __all__ = [
     "animate",
     "animate_frames",
     "edit_frames",
+    "evaluate",
+    "evaluate_run",
     "frames_from_tensor",
     "inpaint_frames",
+    "load_features",
     "load_run",
     "make_study",
     "preset_config",

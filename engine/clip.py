@@ -34,7 +34,7 @@ DEFAULT_FRAME_MS = 100
 _ANIMATIONS = ("PNG", "WEBP")
 _STILLS = ("PNG", "JPEG")
 _VIDEO_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # no playlists: those open other files and addresses
-_FRAME_SUFFIXES = {".png", ".jpg", ".jpeg"}
+FRAME_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, 3] or, with alpha, [H, W, 4]
 
@@ -286,7 +286,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _read_folder(folder: Path, into: Decoded) -> None:
-    names = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in _FRAME_SUFFIXES and entry.is_file()]
+    names = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in FRAME_SUFFIXES and entry.is_file()]
     names.sort(key=natural_order)
     if not names:
         raise ClipError(f"{folder} holds no PNG or JPEG frames: give a folder with files like frame_0000.png")
