@@ -88,10 +88,9 @@ def refuse_what_does_not_fit(args: argparse.Namespace, is_run: bool) -> None:
 
 def of_files(args: argparse.Namespace, features: Features) -> tuple[Source, list[Source], Evaluation]:
     from ..engine import evaluate
-    from ..engine.metrics.sources import clip_paths
+    from ..engine.clip_paths import clip_paths
 
-    paths = [clip for path in args.generated for clip in clip_paths(path)]
-    (real, real_frames), *generated = map(read, (args.real, *paths))
+    (real, real_frames), *generated = map(read, (args.real, *clip_paths(args.generated)))
     return (real, [source for source, _ in generated],
             evaluate(real_frames, [frames for _, frames in generated], features))
 

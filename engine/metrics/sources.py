@@ -1,18 +1,16 @@
-"""Clips to compare, and where their frames come from: a palette, a lossy file and raw frames differ before anything was
+"""Where the frames of clips to compare come from: a palette, a lossy file and raw frames differ before anything was
 generated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from ..clip import FRAME_SUFFIXES, ClipError, natural_order
+from ..clip import FRAME_SUFFIXES
 from .pixels import PALETTE, has_palette
 
-CLIP_SUFFIXES = (".gif", ".apng", ".webp", ".mp4", ".webm", ".mov")
 RAW = "raw frames"
 
 _CONTAINERS = {b"GIF8": "GIF", b"\x89PNG": "APNG", b"RIFF": "WebP, perhaps lossy", b"\x1a\x45\xdf\xa3": "WebM, lossy"}
@@ -44,27 +42,6 @@ def _source(name: str, kind: str, frames: Tensor) -> Source:
     count, height, width, _ = frames.shape
     palette = f", palette of {PALETTE}" if has_palette(frames) else ""
     return Source(name=name, kind=f"{kind}{palette}", frames=count, height=height, width=width)
-
-
-def clip_paths(path: Path) -> Iterator[Path]:
-    """The path itself, or, where it is a folder that holds no frames, the clips and the folders of frames in it.
-
-    Raises:
-        ClipError: a folder with nothing to compare.
-    """
-    if not path.is_dir() or _is_clip_folder(path):
-        yield path
-        return
-    found = sorted((entry for entry in path.iterdir() if _is_clip_folder(entry) or
-                    (entry.is_file() and entry.suffix.lower() in CLIP_SUFFIXES)),
-                   key=lambda entry: natural_order(entry.name))
-    if not found:
-        raise ClipError(f"{path} holds neither frames nor clips: give a clip, or a folder of either")
-    yield from found
-
-
-def _is_clip_folder(path: Path) -> bool:
-    return path.is_dir() and any(entry.suffix.lower() in FRAME_SUFFIXES for entry in path.iterdir())
 
 
 def _container(path: Path) -> str:

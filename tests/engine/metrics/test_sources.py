@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sgif.engine import ClipError, read_clip, write_clip
-from sgif.engine.metrics.sources import clip_paths, file_source, raw_source
+from sgif.engine import read_clip, write_clip
+from sgif.engine.metrics.sources import file_source, raw_source
 
 from ..conftest import moving_frames
 
@@ -30,19 +30,3 @@ def test_a_palette_shows_in_any_container(tmp_path: Path) -> None:
     assert file_source(tmp_path / "grey.apng", read_clip(tmp_path / "grey.apng").frames).kind == "APNG, palette of 256"
     assert raw_source("noise", FRAMES).kind == "raw frames"
     assert raw_source("grey", FRAMES[..., :1].expand(FRAMES.shape)).kind == "raw frames, palette of 256"
-
-
-def test_a_folder_of_clips_is_each_of_them_in_natural_order(tmp_path: Path) -> None:
-    for name in ("s_10.gif", "s_2.gif", "s_3.mp4"):
-        write_clip(tmp_path / name, FRAMES, (100,) * 4)
-    write_clip(tmp_path / "s_1", FRAMES, (100,) * 4, format="frames")
-    (tmp_path / "notes.txt").touch()
-    (tmp_path / "empty").mkdir()
-    assert [path.name for path in clip_paths(tmp_path)] == ["s_1", "s_2.gif", "s_3.mp4", "s_10.gif"]
-    assert list(clip_paths(tmp_path / "s_1")) == [tmp_path / "s_1"]
-    assert list(clip_paths(tmp_path / "s_2.gif")) == [tmp_path / "s_2.gif"]
-
-
-def test_a_folder_with_nothing_to_compare_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ClipError, match="holds neither frames nor clips"):
-        list(clip_paths(tmp_path))
