@@ -10,7 +10,16 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from ..engine.config import ALL_SCALES, CHOICES, PRESETS, ConfigError, Preset, TrainConfig, preset_config
+from ..engine.config import (
+    ALL_SCALES,
+    CHOICES,
+    PRESETS,
+    VARIANTS,
+    ConfigError,
+    Preset,
+    TrainConfig,
+    preset_config,
+)
 from . import values
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
@@ -20,6 +29,9 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "iterations": values.count_or_range,
 }
 PARSERS_BY_TYPE: dict[type, Callable[[str], Any]] = {int: values.whole, float: values.number, str: str}
+
+
+VARIANT = "variant"  # no setting: it stands for some, and those are what a run keeps
 
 
 def option_name(field: str) -> str:
@@ -44,11 +56,15 @@ def add_setting_options(parser: argparse.ArgumentParser) -> None:
             common["type"] = PARSERS.get(name) or PARSERS_BY_TYPE[type(field.default)]
             common["metavar"] = field.metadata["metavar"] or name.rpartition("_")[2].upper()
             group.add_argument(option_name(name), choices=choices or None, **common)
+        if name == "preset":
+            group.add_argument(option_name(VARIANT), choices=tuple(VARIANTS), metavar="NAME", default=argparse.SUPPRESS,
+                               help=f"another model under the same preset; {', '.join(VARIANTS)} [none]")
 
 
 def config_from(args: argparse.Namespace, default_preset: Preset) -> TrainConfig:
-    """The preset with the given settings applied. Raises ConfigError in terms of the options."""
+    """The preset with the variant and then the given settings applied. Raises ConfigError in terms of the options."""
     given = {name: value for name, value in vars(args).items() if name in FIELDS}
+    given = {**VARIANTS.get(getattr(args, VARIANT, ""), {}), **given}
     try:
         return preset_config(given.pop("preset", default_preset), **given)
     except ConfigError as error:
@@ -90,7 +106,9 @@ def presets_table() -> str:
     rows = [("presets:", *PRESETS)]
     rows += [("  " + option_name(name), *(as_typed(name, getattr(config, name)) for config in configs))
              for name in FIELDS if name in BY_PRESET]
-    return "\n".join(f"{option:<24}" + "".join(f"{value:>11}" for value in values) for option, *values in rows)
+    widths = [max(len(row[column]) for row in rows) + 2 for column in range(1, len(rows[0]))]
+    return "\n".join(f"{option:<22}" + "".join(f"{value:>{width}}" for value, width in zip(cells, widths, strict=True))
+                     for option, *cells in rows)
 
 
 def _default_text(name: str) -> str:
