@@ -13,6 +13,7 @@ from .edit import EDIT, INPAINT
 from .eval import EVAL
 from .info import INFO
 from .profile import PROFILE
+from .reproduce import REPRODUCE
 from .sample import SAMPLE
 from .superres import SUPERRES
 from .train import TRAIN
@@ -28,6 +29,7 @@ COMMANDS: tuple[Command, ...] = (
     EVAL,
     PROFILE,
     BENCH,
+    REPRODUCE,
 )
 
 

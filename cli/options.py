@@ -7,7 +7,7 @@ import dataclasses
 import re
 import shlex
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..engine.config import (
@@ -39,10 +39,12 @@ def option_name(field: str) -> str:
     return "--" + field.removesuffix("_px").replace("_", "-")
 
 
-def add_setting_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every setting, in groups. Only those that are given appear in the namespace."""
+def add_setting_options(parser: argparse.ArgumentParser, only: Collection[str] = (*FIELDS, VARIANT)) -> None:
+    """Add an option for every setting of `only`, in groups. Only those that are given appear in the namespace."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in FIELDS.items():
+        if name not in only:
+            continue
         title = field.metadata["group"]
         group = groups[title] = groups.get(title) or parser.add_argument_group(title)
         choices = typing.get_args(CHOICES.get(name))
@@ -56,7 +58,7 @@ def add_setting_options(parser: argparse.ArgumentParser) -> None:
             common["type"] = PARSERS.get(name) or PARSERS_BY_TYPE[type(field.default)]
             common["metavar"] = field.metadata["metavar"] or name.rpartition("_")[2].upper()
             group.add_argument(option_name(name), choices=choices or None, **common)
-        if name == "preset":
+        if name == "preset" and VARIANT in only:
             group.add_argument(option_name(VARIANT), choices=tuple(VARIANTS), metavar="NAME", default=argparse.SUPPRESS,
                                help=f"another model under the same preset; {', '.join(VARIANTS)} [none]")
 

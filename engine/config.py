@@ -170,6 +170,9 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "all-2d": {"num_3d_scales": 0},
 }
 
+FIXED_BY_VARIANTS = frozenset(name for changes in VARIANTS.values() for name in changes)
+"""Settings that tell models apart; the others are their budget."""
+
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a
 # GPU and minutes, not yet measured on one. `draft`: a watchable result on a 2-core CPU in minutes; its 3D generators
 # are dense, which learn faster.
