@@ -123,7 +123,7 @@ def measured(run: Run, model: Model, experiment: Experiment, now: Conditions,
         "evaluation": evaluation.to_json(), "files": [str(file.relative_to(run.path)) for file in files],
     }
     write_json(path, record)
-    return record
+    return dict(read_json(path))  # as it will be read: lists, no tuples
 
 
 def folder_names(clips: Sequence[Clip]) -> list[str]:

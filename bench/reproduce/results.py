@@ -68,7 +68,7 @@ def ratios(mean: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
 def headings(result: Result) -> dict[str, str]:
     """The titles of the columns by the figures' names."""
     first = next(iter(result["clips"][0]["models"].values()))
-    titles = {"nearest_real": "nearest real", "rec_psnr_db": "PSNR, dB", "seconds": "minutes"}
+    titles = {"nearest_real": "nearest real", "rec_psnr_db": "PSNR, dB", "seconds": "training, min"}
     return {name: titles.get(name, name) for name in row_of(first)}
 
 
@@ -98,10 +98,10 @@ def mean_rows(result: Result) -> list[Row]:
 
 
 def clip_rows(result: Result, clip: Mapping[str, Any]) -> list[Row]:
-    """The models on one clip, with the spread over samples, below the clip's halves against each other."""
+    """The models on one clip, with the spread over samples, below the clip's last half against its first."""
     names = headings(result)
-    rows = [("the clip's halves", [cell(name, clip["yardstick"].get(name)) if name in clip["yardstick"] else ""
-                                   for name in names])]
+    yardstick = {name: cell(name, value) for name, value in clip["yardstick"].items()}
+    rows = [("the clip, half against half", [yardstick.get(name, "") for name in names])]
     for model in result["models"]:
         if record := clip["models"].get(model["key"]):
             spread, values = record["evaluation"]["spread"], row_of(record)
@@ -115,10 +115,11 @@ def verdict(result: Result) -> str:
     if first not in result["ratio"]:
         return ""
     ours, theirs = (result["mean"][key][first] for key in (FULL, ALL_FRAMES))
-    paper = f"{PAPER[FULL]} and {PAPER[ALL_FRAMES]}, a ratio of {PAPER[FULL] / PAPER[ALL_FRAMES]:.2f}"
-    other = "" if first == PAPER_FIGURE else f", of other features ({PAPER_FIGURE}): only the ratios can be compared"
-    return (f"{first} of SinGAN-GIF is {digits(ours)}, of SinGAN (All Frames) {digits(theirs)}: a ratio of "
-            f"{digits(result['ratio'][first], 2)}. The paper has {paper}{other}.")
+    ratio, titles = result["ratio"][first], [model["title"] for model in result["models"]]
+    other = "" if first == PAPER_FIGURE else f", with other features ({PAPER_FIGURE}), so that only ratios compare"
+    return (f"{titles[0]} is {'nearer to the real thing' if ratio < 1 else 'no nearer to the real thing'} than "
+            f"{titles[1]}: {first} {digits(ours)} against {digits(theirs)}, a ratio of {digits(ratio, 2)}. The paper "
+            f"has {PAPER[FULL]} against {PAPER[ALL_FRAMES]}, a ratio of {PAPER[FULL] / PAPER[ALL_FRAMES]:.2f}{other}.")
 
 
 def warnings_of(result: Result) -> list[str]:
