@@ -83,6 +83,6 @@ def command_of(args: argparse.Namespace, config: TrainConfig) -> str:
 
 
 REPRODUCE = Command(
-    name="reproduce", summary="train for and measure Table 1 or the ablations",
+    name="reproduce", summary="train, sample and measure the paper's Table 1 or ablations",
     usage="TABLE CLIP ... [--preset PRESET] [options]", add_options=add_options, run=run, epilog=EXAMPLES,
 )
