@@ -119,6 +119,7 @@ def measured(run: Run, model: Model, experiment: Experiment, now: Conditions,
                  "height": run.sizes[-1][0], "width": run.sizes[-1][1]},
         "training": {"seconds": round(sum(scale["seconds"] for scale in scales), 1), "scales": len(scales),
                      "iterations": sum(scale["iterations"] for scale in scales),
+                     "frames_seen": sum(plan.iterations * plan.frames_per_step for plan in run.plans),
                      "rec_psnr_db": scales[-1]["rec_psnr_db"]},
         "evaluation": evaluation.to_json(), "files": [str(file.relative_to(run.path)) for file in files],
     }

@@ -142,13 +142,23 @@ def caption(result: Result) -> str:
     precision = "bfloat16" if config["amp"] else "float32"
     text = (f"Means over {counted(result['clips_done'], 'clip')}, "
             f"{counted(result['samples'], 'sample')} each, ± their standard deviation; raw frames against raw frames "
-            f"at the trained size; preset {config['preset']}, seed {config['seed']}, {precision}. "
+            f"at the trained size; preset {config['preset']}, seed {config['seed']}, {precision}. The models have the "
+            f"same iterations, scales and widths{other_frames(result)}. "
             f"Features: {features['features']}, {layers}; {features['preprocessing']}; weights {weights['file']}, "
             f"SHA-256 {weights['sha256'][:8]}. "
             f"{machine_and_versions(result['device'], result['versions'], result['commit'])}")
     commits = sorted({record["commit"] for clip in result["clips"] for record in clip["models"].values()}
                      - {result["commit"]})
     return text + (f" Some were measured before, at {', '.join(commit[:10] for commit in commits)}." if commits else "")
+
+
+def other_frames(result: Result) -> str:
+    """What a step of each model sees, where they differ."""
+    frames = {model["title"]: model["config"]["frames_per_step"] for model in result["models"]}
+    if len({*map(tuple, frames.values())}) == 1:
+        return ""
+    return " and not the same frames a step: " + ", ".join(f"{title} {first} to {last}" if first > last else
+                                                           f"{title} {last}" for title, (first, last) in frames.items())
 
 
 def markdown(result: Result) -> str:

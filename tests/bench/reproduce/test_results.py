@@ -38,6 +38,7 @@ def test_seconds_are_those_of_training(finished: Finished) -> None:
                       (finished.folder / clip["folder"] / key).glob("scale_*/scale.json")]
             assert record["training"]["seconds"] == pytest.approx(sum(scale["seconds"] for scale in scales), abs=0.06)
             assert record["training"]["iterations"] == sum(scale["iterations"] for scale in scales) == 4
+            assert record["training"]["frames_seen"] == (4 if key == ALL_FRAMES else 2 * 4 + 2 * 4)
 
 
 def test_conditions_stand_beside_the_figures(finished: Finished) -> None:
@@ -46,7 +47,8 @@ def test_conditions_stand_beside_the_figures(finished: Finished) -> None:
     assert result["models"][0]["config"]["max_size_px"] == SETTINGS["max_size_px"]
     for words in ("inception", "sgfid64 of 64 channels", "2x - 1", "inception.safetensors", result["commit"][:10],
                   "preset draft, seed 0, float32", "`sgif reproduce table1 waves.gif`",
-                  "Means over 2 clips, 2 samples"):
+                  "Means over 2 clips, 2 samples", "same iterations, scales and widths and not the same frames a step: "
+                  "SinGAN-GIF 8 to 4, SinGAN (All Frames) 1."):
         assert words in text
 
 
