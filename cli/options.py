@@ -23,15 +23,13 @@ from ..engine.config import (
 from . import values
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+VARIANT = "variant"  # no setting: it stands for some, and those are what a run keeps
 BY_PRESET = {name for changes in PRESETS.values() for name in changes}
 PARSERS: dict[str, Callable[[str], Any]] = {
     "num_3d_scales": values.scale_count, "frames_per_step": values.frame_range,
     "iterations": values.count_or_range,
 }
 PARSERS_BY_TYPE: dict[type, Callable[[str], Any]] = {int: values.whole, float: values.number, str: str}
-
-
-VARIANT = "variant"  # no setting: it stands for some, and those are what a run keeps
 
 
 def option_name(field: str) -> str:

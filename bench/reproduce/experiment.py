@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from ...engine import Clip, ConfigError, Run, TrainingStopped, evaluate, train, write_clip
-from ...engine.config import Preset
+from ...engine.config import Preset, TrainConfig
 from ...engine.device import resolve_device
 from ...engine.events import Listener
 from ...engine.metrics.features import Features
+from ...engine.pyramid import plan_scales
 from ...engine.storage import read_json, write_bytes, write_json
 from ..environment import Conditions, conditions
-from .models import Model, What, models_of
+from .models import What, models_of
 from .page import write_page
 from .results import SCHEMA, Result, collect, markdown
 
@@ -59,25 +60,31 @@ def reproduce(experiment: Experiment, *, tell: Callable[[str], None] = lambda li
         should_stop: asked after every iteration and every sample.
 
     Raises:
-        ConfigError: the settings cannot be used, or a clip is given twice or is too small.
+        ConfigError: the settings cannot be used, or a clip is given twice or too small.
         RunError: the folder holds runs of other settings.
         Stopped: `should_stop` said so.
     """
     models, notes = models_of(experiment.what, experiment.preset, experiment.settings)
     names = folder_names(experiment.clips)
+    for clip in experiment.clips:
+        check_size(clip, models[0].config, experiment.features)
     experiment.folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, Any]] = {name: {} for name in names}
     now = conditions(resolve_device(models[0].config.device))
     total = len(names) * len(models)
     for place, (name, clip) in enumerate(zip(names, experiment.clips, strict=True)):
         for number, model in enumerate(models):
-            tell(f"{place * len(models) + number + 1} of {total}     {Path(clip.source).name}: {model.title}")
-            path = experiment.folder / name / model.key
+            where = f"{Path(clip.source).name}, {model.title}"
+            tell(f"{place * len(models) + number + 1} of {total}     {where}")
             try:
-                run = train(clip, path, model.config, on_event=on_event, should_stop=should_stop)
-                found[name][model.key] = measured(run, model, experiment, now, should_stop)
+                run = train(clip, experiment.folder / name / model.key, model.config, on_event=on_event,
+                            should_stop=should_stop)
             except TrainingStopped:
-                raise Stopped(f"{Path(clip.source).name}, {model.title}") from None
+                raise Stopped(where) from None
+            record = measured(run, experiment, now, should_stop)
+            if record is None:
+                raise Stopped(where)
+            found[name][model.key] = record
             result = collect(experiment.what, experiment.command, now, models, notes, found)
             write_results(experiment.folder, result)
     return result
@@ -90,10 +97,19 @@ def write_results(folder: Path, result: Result) -> None:
     write_page(folder / "index.html", result)
 
 
-def measured(run: Run, model: Model, experiment: Experiment, now: Conditions,
-             should_stop: Callable[[], bool]) -> dict[str, Any]:
-    """The record of a finished run, as evaluation.json has it: from there, or made now."""
-    path, seed, features = run.path / "evaluation.json", model.config.seed, experiment.features
+def check_size(clip: Clip, config: TrainConfig, features: Features) -> None:
+    """Raises ConfigError for a clip too small to learn from or for the features: before hours of training."""
+    frames, height, width, _ = clip.frames.shape
+    height, width = plan_scales(height, width, frames, config)[-1].size
+    if min(height, width) < features.min_side_px:
+        raise ConfigError(f"{clip.source} is learned at {height}x{width}, too small for {features.name}, which needs "
+                          f"{features.min_side_px} pixels each way; expected a larger size or other features")
+
+
+def measured(run: Run, experiment: Experiment, now: Conditions,
+             should_stop: Callable[[], bool]) -> dict[str, Any] | None:
+    """The record of a finished run, as evaluation.json has it: from there, or made now; None where it was stopped."""
+    path, seed, features = run.path / "evaluation.json", run.config.seed, experiment.features
     files = [run.path / "samples" / f"sample_seed{seed}_{i:03d}.webp" for i in range(experiment.samples)]
     asked = {"schema": SCHEMA, "samples": experiment.samples, "features": features.describe(),
              "config": run.record["config"]}
@@ -107,7 +123,7 @@ def measured(run: Run, model: Model, experiment: Experiment, now: Conditions,
     samples: list[Tensor] = []
     for i, file in enumerate(files):
         if should_stop():
-            raise Stopped(f"{Path(run.source).name}, {model.title}")
+            return None
         samples.append(torch.cat(list(run.sample_frames(i, seed=seed))))
         write_clip(file, samples[-1], run.frame_ms)
     # Raw frames with raw frames, at the size that was trained: a palette alone would cost as much as models differ.

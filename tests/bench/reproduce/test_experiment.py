@@ -99,6 +99,16 @@ def test_a_clip_given_twice_is_refused(make_experiment: MakeExperiment, tmp_path
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(("size", "said"), [(18, "is learned at 14x18, too small for inception, which needs 19 pixels"),
+                                            (8, "too small, expected at least 8 on the shorter side")])
+def test_what_is_too_small_is_refused_before_anything_is_trained(size: int, said: str, tmp_path: Path,
+                                                                 make_experiment: MakeExperiment) -> None:
+    settings = {**SETTINGS, "max_size_px": size, "min_size_px": 8}
+    with pytest.raises(ConfigError, match=said):
+        reproduce(make_experiment(tmp_path / "new", settings=settings))
+    assert not (tmp_path / "new").exists()
+
+
 def test_folders_have_plain_names_that_tell_clips_apart() -> None:
     names = folder_names([make_clip(HARM, 0), make_clip("..", 0), make_clip("a.gif", 0), make_clip("a.gif", 1)])
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for name in names)
