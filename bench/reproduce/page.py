@@ -37,6 +37,7 @@ p { margin: .35rem 0 .9rem }
 .lead { font-size: 1.1rem }
 .soft, figcaption { color: var(--soft); font-size: .85rem }
 .clips { display: grid; grid-template-columns: 1fr 3fr; gap: 1.25rem; margin: 1rem 0 }
+.real { position: sticky; top: 1rem; align-self: start }
 .samples { display: grid; grid-template-columns: repeat(3, 1fr); gap: .5rem; margin-bottom: 1rem }
 img { display: block; width: 100%; height: auto; border-radius: 4px; background: var(--card) }
 .scroll { overflow-x: auto }
@@ -47,7 +48,7 @@ thead th { color: var(--soft); font-weight: 500 }
 tbody th { font-weight: 500 }
 code { font-size: .85em; background: var(--card); padding: .1em .3em; border-radius: 3px }
 @media (max-width: 40rem) {
-  .clips { grid-template-columns: 1fr; gap: .75rem } .real { max-width: 50% } .samples { gap: .25rem }
+  .clips { grid-template-columns: 1fr; gap: .75rem } .real { position: static; max-width: 50% } .samples { gap: .25rem }
   th:first-child { white-space: normal; min-width: 6.5rem } }
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,10 @@ SETTINGS: dict[str, Any] = {"device": "cpu", "threads": 1, "fuse": False, "memor
                             "min_size_px": 14, "scale_factor": 1.5, "width": 4, "max_width": 4, "iterations": (2, 2)}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_preview() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoding the previews takes longer than training here; only their place is filled."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
-        yield
+    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
 
 
 def waves(seed: int, frames: int = 4, height: int = 20, width: int = 26) -> Tensor:
@@ -81,4 +79,6 @@ class Finished:
 def finished(make_experiment: Callable[..., Experiment], tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder, told = tmp_path_factory.mktemp("table") / "table1", list[str]()
     clips = [make_clip("waves.gif", 0), make_clip(HARM, 1)]
-    return Finished(folder, reproduce(make_experiment(folder, clips=clips), tell=told.append), told)
+    with pytest.MonkeyPatch.context() as patch:  # it is made before `no_preview`
+        patch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+        return Finished(folder, reproduce(make_experiment(folder, clips=clips), tell=told.append), told)
