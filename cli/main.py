@@ -13,6 +13,7 @@ from .edit import EDIT, INPAINT
 from .eval import EVAL
 from .info import INFO
 from .profile import PROFILE
+from .reproduce import REPRODUCE
 from .sample import SAMPLE
 from .study import STUDY
 from .superres import SUPERRES
@@ -30,6 +31,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     STUDY,
     PROFILE,
     BENCH,
+    REPRODUCE,
 )
 
 
