@@ -14,7 +14,8 @@ from .clip import Clip, frames_from_tensor
 from .config import TrainConfig
 from .noise import fixed_noise
 from .pyramid import build_pyramid, fit_size, plan_scales
-from .runs import SCHEMA, Run
+from .run_records import SCHEMA
+from .runs import Run
 from .storage import RunError, write_bytes, write_json, write_tensors
 
 # Settings that another session of the same run may change: they decide where and how often, not what is learned.
@@ -41,15 +42,15 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
     path.mkdir(parents=True, exist_ok=True)
     # config.json comes last: a folder that has it has everything.
     finest = build_pyramid(clip.to_tensor(), [(height, width)])[0]
-    write_tensors(path / "clip.safetensors", {"frames": frames_from_tensor(finest)})
     z_fixed = fixed_noise(plans[0], len(clip.frame_ms), config)
-    write_tensors(path / "z_fixed.safetensors", {"z_fixed": z_fixed})
+    sha256 = {"clip.safetensors": write_tensors(path / "clip.safetensors", {"frames": frames_from_tensor(finest)}),
+              "z_fixed.safetensors": write_tensors(path / "z_fixed.safetensors", {"z_fixed": z_fixed})}
     write_json(path / "config.json", {
         "schema": SCHEMA,
         "versions": {"sgif": package_version("sgif"), "torch": torch.__version__},
         "clip": {"source": clip.source, "digest": clip.digest(), "height": height, "width": width,
                  "frame_ms": list(clip.frame_ms), "notes": list(clip.notes)},
-        "config": config.to_json(),
+        "config": config.to_json(), "sha256": sha256,
     })
     return Run(path)
 
