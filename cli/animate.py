@@ -8,6 +8,7 @@ from pathlib import Path
 from . import values
 from .command import DONE, Command
 from .output import add_file_options, clip_path, write
+from .train import add_pixel_limit, limits_asked
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="another seed, other motion [0]")
     parser.add_argument("--background", default="white", metavar="COLOUR",
                         help="what lies behind the still's transparency [white]")
+    add_pixel_limit(parser)
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
     add_file_options(parser, "RUN/samples/animate_<name of STILL>_seed<N>")
 
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from ..engine import animate_frames, load_run, read_still
 
     trained = load_run(args.run_dir)
-    still = read_still(args.still, background=args.background)
+    still = read_still(args.still, background=args.background, limits=limits_asked(args))
     frames = args.frames or trained.num_frames
     path, form = clip_path(args, trained.path / "samples" / f"animate_{args.still.stem}_seed{args.seed}")
     parts = animate_frames(trained, still, frames=frames, start_scale=args.start_scale, size=args.size,

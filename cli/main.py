@@ -15,6 +15,7 @@ from .profile import PROFILE
 from .sample import SAMPLE
 from .superres import SUPERRES
 from .train import TRAIN
+from .verify import VERIFY
 
 COMMANDS: tuple[Command, ...] = (
     TRAIN,
@@ -24,6 +25,7 @@ COMMANDS: tuple[Command, ...] = (
     SUPERRES,
     ANIMATE,
     INFO,
+    VERIFY,
     PROFILE,
     BENCH,
 )

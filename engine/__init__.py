@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from .clip import Clip, ClipError, frames_from_tensor, read_clip
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
+    from .limits import ReadLimits
     from .masks import read_mask
     from .runs import Run, load_run
     from .stills import read_still
     from .storage import RunError
     from .trainer import TrainingStopped, train
+    from .verify import verify_run
 
 _HOME = {
     "animate": "applications.animate", "animate_frames": "applications.animate", "read_still": "stills",
@@ -34,14 +36,15 @@ _HOME = {
     "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
     "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
-    "preset_config": "config", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
-    "write_clip": "clip_writer",
+    "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
+    "verify_run": "verify", "write_clip": "clip_writer",
 }
 
 __all__ = [
     "Clip",
     "ClipError",
     "ConfigError",
+    "ReadLimits",
     "Run",
     "RunError",
     "TrainConfig",
@@ -60,6 +63,7 @@ __all__ = [
     "superres_config",
     "superres_frames",
     "train",
+    "verify_run",
     "write_clip",
 ]
 

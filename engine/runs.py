@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .applications.loop import check_loop, cross_fade, loop_length
 from .clip import frames_from_tensor, tensor_from_frames
@@ -26,6 +26,7 @@ from .device import resolve_device
 from .generator import Generator
 from .noise import clip_path, noise_seed, sample_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
+from .run_records import check_run_record, check_scale_record, hashes_in
 from .sampling import (
     ScaleNoise,
     TrainedScale,
@@ -36,7 +37,6 @@ from .sampling import (
     run_scales,
     stream,
 )
-from .run_records import check_run_record, check_scale_record, hashes_in
 from .storage import RunError, check_finite, load_network, read_json, read_tensors
 
 

@@ -38,6 +38,8 @@ from .storage import (
     write_tensors,
 )
 
+SLOTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of every parameter
+
 
 class TrainingStopped(RuntimeError):
     """Training was asked to stop; everything up to `iteration` of `scale` is saved."""
@@ -231,7 +233,7 @@ class ScaleSession:
     def _restore(self, state: State) -> None:
         """The inverse of `_save`. Raises RunError when the state does not fit."""
         tensors, place = state
-        slots = {f"adam.{name}.{index}.": {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
+        slots = {f"adam.{name}.{index}.": dict(zip(SLOTS, (torch.zeros(()), weight, weight), strict=True))
                  for name, optimizer in self.trainer.optimizers.items()
                  for index, weight in enumerate(optimizer.param_groups[0]["params"])}
         weights = {f"{name}.": network.state_dict() for name, network in self.trainer.networks.items()}
@@ -242,7 +244,7 @@ class ScaleSession:
             network.load_state_dict({key: tensors[f"{name}.{key}"] for key in network.state_dict()})
         for name, optimizer in self.trainer.optimizers.items():
             whole = optimizer.state_dict()
-            whole["state"] = {index: {slot: tensors[f"adam.{name}.{index}.{slot}"] for slot in slots[f"adam.{name}.{index}."]}
+            whole["state"] = {index: {slot: tensors[f"adam.{name}.{index}.{slot}"] for slot in SLOTS}
                               for index in range(len(optimizer.param_groups[0]["params"]))}
             optimizer.load_state_dict(whole)
         self.iteration, self.seconds = place["iteration"], float(place.get("seconds", 0.0))
