@@ -23,8 +23,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{'ok ' if check.ok else 'BAD'}  {check.what:<32}  {printable(check.found)}", flush=True)
         wrong += not check.ok
     if wrong:
-        print(f"sgif: {wrong} of the above {'is' if wrong == 1 else 'are'} wrong, where it says BAD: get the run again or "
-              "train anew", file=sys.stderr)
+        print(f"sgif: {wrong} of the above {'is' if wrong == 1 else 'are'} wrong, see BAD: get the run again or train"
+              " anew", file=sys.stderr)
     return USER_ERROR if wrong else DONE
 
 

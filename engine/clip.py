@@ -18,15 +18,15 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from torch import Tensor, uint8
 
+from .apng_frames import SIGNATURE, draw_apng, parse_apng
 from .decoded import ClipError, Decoded, Pixels
-from .limits import ReadLimits
 from .gif_frames import draw_gif, parse_gif
-from .pictures import open_picture, own_limits, pixels_of
+from .limits import ReadLimits
+from .pictures import open_picture, own_limits, pixels_of, with_alpha
 from .video_frames import read_video
 
 __all__ = ["Clip", "ClipError", "Pixels", "frames_from_tensor", "read_clip", "refusal", "tensor_from_frames"]
 
-_ANIMATIONS = ("PNG", "WEBP")
 _STILLS = ("PNG", "JPEG")
 _FRAME_SUFFIXES = {".png", ".jpg", ".jpeg"}
 _CLIPS = "a GIF, APNG, WebP, MP4, WebM or a folder of frames"
@@ -95,8 +95,8 @@ def read_clip(
     decoded = Decoded(source, start, frames, crop, background, limits or ReadLimits())
     try:
         with own_limits():
-            {"folder": _read_folder, "gif": _read_gif, "picture": _read_animation, "video": read_video}[_kind(file)](
-                file, decoded)
+            {"folder": _read_folder, "gif": _read_gif, "apng": _read_apng, "webp": _read_webp,
+             "video": read_video}[_kind(file)](file, decoded)
     except Exception as error:  # hostile bytes make decoders raise nearly every type there is
         raise refusal(error, source, _CLIPS) from error
     kept, frame_ms, notes = decoded.finish()
@@ -136,8 +136,10 @@ def _kind(file: Path) -> str:
         raise ClipError(f"{file} is a JPEG and has only one frame: give an animation, a video or a folder of frames")
     if head[:4] == b"GIF8":
         return "gif"
-    if head[:8] == b"\x89PNG\r\n\x1a\n" or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
-        return "picture"
+    if head[:8] == SIGNATURE:
+        return "apng"
+    if (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
+        return "webp"
     if re.fullmatch(rb"[\t\n\r -~]+", head):  # a web page that says "not found" is what downloads often are
         raise ClipError(f"{file} cannot be read, it holds text ({head[:24].decode()!r}...), no pictures: give {_CLIPS}")
     return "video"
@@ -160,14 +162,23 @@ def _read_gif(file: Path, into: Decoded) -> None:
         into.keep(pixels, frame.ms)
 
 
-def _read_animation(file: Path, into: Decoded) -> None:
-    with open_picture(file, _ANIMATIONS, into) as image:
-        # An APNG may show a still instead where animation is not supported; Pillow counts it as frame 0.
-        first = int(bool(image.info.get("default_image")))
-        count = getattr(image, "n_frames", 1) - first
+def _read_apng(file: Path, into: Decoded) -> None:
+    into.check_bytes(size := file.stat().st_size, f"is a file of {size} bytes")
+    apng = parse_apng(file.read_bytes(), into.most_frames)
+    into.announce(apng.height, apng.width, len(apng.frames))
+    if not apng.complete:
+        into.note("the PNG does not end with IEND: it may be cut short")
+    drawn = draw_apng(apng, lambda image: with_alpha(pixels_of(image, into)))
+    for pixels, frame in islice(zip(drawn, apng.frames, strict=True), into.start, None):
+        into.keep(pixels, frame.ms)
+
+
+def _read_webp(file: Path, into: Decoded) -> None:
+    with open_picture(file, ("WEBP",), into) as image:
+        count = getattr(image, "n_frames", 1)
         into.announce(image.height, image.width, count)
         for index in range(into.start, min(count, into.stop or count)):
-            image.seek(first + index)
+            image.seek(index)
             image.load()
             into.keep(pixels_of(image, into), image.info.get("duration"))
 
@@ -210,9 +221,10 @@ def _gaps(names: list[str]) -> Iterator[str]:
         old, new = (re.fullmatch(r"(.*?)([0-9]+)(\.[^.]*)", name) for name in (before, after))
         if old is None or new is None or (old[1], old[3].lower()) != (new[1], new[3].lower()):
             continue
-        numbers = range(int(old[2]) + 1, int(new[2]))
-        total += len(numbers)
-        missing += [f"{old[1]}{number:0{len(old[2])}d}{old[3]}" for number in numbers[: 8 - len(missing)]]
+        first, last = int(old[2]) + 1, int(new[2])
+        total += max(0, last - first)  # not len(range): the numbers may have hundreds of digits
+        named = range(first, min(last, first + 8 - len(missing)))
+        missing += [f"{old[1]}{number:0{len(old[2])}d}{old[3]}" for number in named]
     yield from (f"gap: {name} missing" for name in missing)
     if total > len(missing):
         yield f"gap: {total - len(missing)} more files missing"

@@ -61,6 +61,8 @@ def parse_gif(data: bytes, most_frames: int) -> tuple[int, int, list[GifFrame], 
         left, top, columns, rows, flags = struct.unpack_from("<HHHHB", data, at + 1)
         start, local = _colour_table(data, at + 10, flags)
         at = _skip_blocks(data, start + 1)
+        if data[start : start + 1] == b"\0":  # Pillow decodes it to whatever was in memory
+            raise ValueError("a frame has LZW codes of 0 bits")
         frames.append(GifFrame(left=left, top=top, width=columns, height=rows, disposal=disposal, ms=ms,
                                interlaced=bool(flags & 0x40), colours=local or table, control=control,
                                codes=memoryview(data)[start:at]))

@@ -73,6 +73,11 @@ def pixels_of(image: Image.Image, into: Decoded) -> Pixels:
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
+def with_alpha(pixels: Pixels) -> Pixels:
+    """RGBA, opaque where there was no alpha."""
+    return pixels if pixels.shape[2] == 4 else np.dstack((pixels, np.full(pixels.shape[:2], 255, np.uint8)))
+
+
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if profile:

@@ -44,7 +44,22 @@ def read_video(file: Path, into: Decoded) -> None:
                 break
         if not into.full:
             into.check_window(count)
+            _note_missing_end(container, stream, times, into)
         into.frame_ms = [*_durations(times)]
+
+
+def _note_missing_end(container: Any, stream: Any, times: list[tuple[float | None, float]], into: Decoded) -> None:
+    """Say where the file should go on behind its last frame, by half a frame or more: a WebM cut short just ends."""
+    if stream.duration and stream.time_base:
+        promised_ms = float(stream.duration * stream.time_base * 1000)
+    elif container.duration and len(container.streams) == 1:  # else it may be the sound that is longer
+        promised_ms = container.duration / 1000
+    else:
+        return
+    shown_at, own = times[-1]
+    shown_ms = (shown_at or 0) + own - float(stream.start_time or 0) * float(stream.time_base or 0) * 1000
+    if own and promised_ms - shown_ms >= own / 2:
+        into.note(f"the video is to last {promised_ms:.0f} ms and ends after {shown_ms:.0f}: it may be cut short")
 
 
 def _decode(container: Any, stream: Any, into: Decoded) -> Iterator[Any]:
