@@ -14,7 +14,7 @@ from .train import add_pixel_limit, limits_asked
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN", type=Path, help="folder of a run")
     parser.add_argument("still", metavar="STILL", type=Path, help="PNG, JPEG or WebP picture that looks like the clip")
-    parser.add_argument("--frames", type=values.positive, metavar="N", help="number of frames [the clip's]")
+    parser.add_argument("--frames", type=values.frame_count, metavar="N", help="number of frames [the clip's]")
     parser.add_argument("--start-scale", type=values.positive, default=1, metavar="K",
                         help="scale that the still enters: the higher, the more of it stays and the less moves [1]")
     parser.add_argument("--size", type=values.size, metavar="HxW",

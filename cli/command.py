@@ -107,8 +107,9 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, ClipError | ConfigError | RunError) or type(error) is ValueError:
         return str(error), USER_ERROR
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" \
-            or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):  # torch's, on GPU and CPU
-        return "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size", USER_ERROR
+            or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):  # of torch on a CPU
+        return ("out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size or --size",
+                USER_ERROR)
     if isinstance(error, OSError) and error.errno is not None:
         where = f": {error.filename}" if error.filename is not None else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -47,7 +47,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     """Which frames of the clip, and which part of them."""
     clip = parser.add_argument_group("clip")
     clip.add_argument("--start-frame", type=values.non_negative, default=0, metavar="N", help="first frame to use [0]")
-    clip.add_argument("--frames", type=values.positive, metavar="N", help="number of frames to use [all]")
+    clip.add_argument("--frames", type=values.frame_count, metavar="N", help="number of frames to use [all]")
     clip.add_argument("--crop", type=values.crop, metavar="T,L,HxW",
                       help="part of the picture to use: top, left, height, width in pixels [all]")
     clip.add_argument("--background", default="white", metavar="COLOUR", help="what lies behind transparency [white]")

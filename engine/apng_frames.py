@@ -52,7 +52,8 @@ class Apng:
     def still(self, frame: ApngFrame) -> bytes:
         """A PNG of its own, with the frame for a canvas."""
         head = struct.pack(">II", frame.width, frame.height) + self.header
-        chunks = [(b"IHDR", head), *self.palette, *((b"IDAT", part) for part in frame.rows), (b"IEND", b"")]
+        chunks: list[tuple[bytes, bytes | memoryview]] = [
+            (b"IHDR", head), *self.palette, *((b"IDAT", part) for part in frame.rows), (b"IEND", b"")]
         return SIGNATURE + b"".join(_chunk(name, data) for name, data in chunks)
 
 

@@ -19,7 +19,6 @@ MAX_FRAME_MS = 2**31 - 1
 
 _HASHED_NAME = re.compile(r"[a-z_]+\.(safetensors|gif)")  # a file beside the record: no folder, no dot in front
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_RUN_FILES = {"clip.safetensors", "z_fixed.safetensors"}
 
 
 def check_run_record(record: Any, path: Path) -> dict[str, Any]:
@@ -41,8 +40,7 @@ def check_run_record(record: Any, path: Path) -> dict[str, Any]:
             or not all(_whole(ms, 1, MAX_FRAME_MS) for ms in durations):
         raise RunError(f"{path}: clip.frame_ms is {_shown(durations)}, expected two durations or more, each 1 to "
                        f"{MAX_FRAME_MS} ms: {DAMAGED}")
-    if set(hashes_in(record, path, required=record["schema"] > 1)) not in (set(), _RUN_FILES):
-        raise RunError(f"{path}: sha256 is of other files than {' and '.join(sorted(_RUN_FILES))}: {DAMAGED}")
+    _check_hashes(record, path, ("clip.safetensors", "z_fixed.safetensors"), required=record["schema"] > 1)
     return record
 
 
@@ -57,24 +55,25 @@ def check_scale_record(record: Any, plan: ScalePlan, path: Path, *, hashed: bool
     for name, planned in (("scale", plan.index), ("height", plan.height), ("width", plan.width), ("kind", plan.kind)):
         if record[name] != planned:
             raise RunError(f"{path}: {name} is {_shown(record[name])}, expected {planned} by config.json: {DAMAGED}")
-    hashes = hashes_in(record, path, required=hashed)
-    if hashes and "generator.safetensors" not in hashes:
-        raise RunError(f"{path}: sha256 lacks generator.safetensors: {DAMAGED}")
+    _check_hashes(record, path, ("generator.safetensors",), required=hashed)
     return record
 
 
-def hashes_in(record: Mapping[str, Any], path: Path, *, required: bool) -> dict[str, str]:
-    """SHA-256, in hex, by the names of files beside the record; none where it has none and need not. Raises
-    RunError."""
-    hashes = record.get("sha256", None if required else {})
+def _check_hashes(record: Mapping[str, Any], path: Path, needed: tuple[str, ...], *, required: bool) -> None:
+    """`sha256` must be hashes in hex by the names of files beside the record; it may lack unless `required`."""
+    hashes = record.get("sha256")
     if not isinstance(hashes, dict):
+        if hashes is None and not required:
+            return
         raise RunError(f"{path} has no sha256 of the files beside it: {DAMAGED}")
     for name, value in hashes.items():
         if not _HASHED_NAME.fullmatch(name):
             raise RunError(f"{path}: sha256 names {_shown(name)}, expected files of a run: {DAMAGED}")
         if not isinstance(value, str) or not _SHA256.fullmatch(value):
             raise RunError(f"{path}: sha256 of {name} is {_shown(value)}, expected 64 hex digits: {DAMAGED}")
-    return hashes
+    for name in needed:
+        if name not in hashes:
+            raise RunError(f"{path}: sha256 lacks {name}: {DAMAGED}")
 
 
 def _whole(value: Any, low: int, high: int) -> bool:

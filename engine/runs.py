@@ -26,10 +26,11 @@ from .device import resolve_device
 from .generator import Generator
 from .noise import clip_path, noise_seed, sample_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
-from .run_records import check_run_record, check_scale_record, hashes_in
+from .run_records import check_run_record, check_scale_record
 from .sampling import (
     ScaleNoise,
     TrainedScale,
+    check_shape,
     device_of,
     gather,
     lead_frames,
@@ -53,7 +54,7 @@ class Run:
             raise RunError(f"{self.path} is not a run folder (no config.json); expected one that 'sgif train' wrote")
         record_path = self.path / "config.json"
         self.record: dict[str, Any] = check_run_record(read_json(record_path), record_path)
-        self.sha256 = hashes_in(self.record, record_path, required=False)
+        self.sha256: dict[str, str] = self.record.get("sha256") or {}
         """Of the clip and z*, by file; none in a run of schema 1."""
         clip = self.record["clip"]
         self.source: str = clip["source"]
@@ -116,7 +117,7 @@ class Run:
         """The file of a finished scale's generator, image_critic or video_critic, and its SHA-256, None where the run
         has none."""
         file = f"{name}.safetensors"
-        return self.scale_dir(scale) / file, self.scale_record(scale).get("sha256", {}).get(file)
+        return self.scale_dir(scale) / file, (self.scale_record(scale).get("sha256") or {}).get(file)
 
     def stages(self, device: torch.device, count: int | None = None) -> list[TrainedScale]:
         """The first `count` finished scales (all by default), frozen, on `device`."""
@@ -182,8 +183,7 @@ class Run:
         stages = self.usable_stages(start_scale, device)
         trained = stages[-1].plan.size
         height, width = trained if size is None else size
-        if frames < 1 or min(height, width) < 2:
-            raise ValueError(f"{frames} frames of {height}x{width}: expected at least one frame and 2x2 pixels")
+        check_shape(frames, height, width)
         if loop or start_scale:
             self.refuse_slow_motion("a loop" if loop else f"start_scale {start_scale}")
         if loop:

@@ -78,7 +78,7 @@ def _scale_files(run: Run, scale: int, stages: list[TrainedScale], device: torch
         return _network_text(critic, hashed)
 
     yield _check(f"{folder.name}/scale.json", look_at_record)
-    hashes: dict[str, str] = record.get("sha256", {})
+    hashes: dict[str, str] = record.get("sha256") or {}
     hashed = bool(hashes)
     networks: dict[str, Callable[[], str]] = {
         "generator.safetensors": look_at_generator,
