@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .pictures import copy_opaque
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE_TO_NOTHING, _DISPOSE_TO_PREVIOUS = 1, 2
 _BLEND_OVER = 1
@@ -120,7 +122,7 @@ def draw_apng(apng: Apng, to_rgba: Callable[[Image.Image], npt.NDArray[np.uint8]
 
 def _blend_over(below: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8]) -> None:
     """Straight alpha over straight alpha, in place."""
-    np.copyto(below, above, where=above[..., 3:] == 255)
+    copy_opaque(below, above)
     partly = (above[..., 3] > 0) & (above[..., 3] < 255)
     if not partly.any():
         return

