@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,8 @@ import torch
 from sgif.engine import Clip, preset_config, train
 
 from .case import Case
-from .folder_cases import folder_cases
-from .gif_cases import gif_cases
-from .picture_cases import picture_cases
+from .make_corpus import FAMILIES, write
 from .read_corpus import MEMORY_BYTES, SECONDS
-from .video_cases import video_cases
-
-FAMILIES: dict[str, Callable[[], Iterator[Case]]] = {
-    "GIF": gif_cases, "pictures": picture_cases, "video": video_cases, "paths": folder_cases}
-
-
-def write(case: Case, folder: Path) -> str:
-    """Make the case's file; its path within the corpus."""
-    path = folder / case.name.replace("/", "_") / case.file
-    path.parent.mkdir()
-    if isinstance(case.content, bytes):
-        path.write_bytes(case.content)
-    else:
-        case.content(path)
-    return str(path.relative_to(folder))
 
 
 @pytest.fixture(scope="module")
