@@ -104,7 +104,7 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None,
     Raises:
         RunError: it is missing, damaged, or another than expected.
     """
-    check_header(path)
+    _check_header(path)
     if sha256 is not None and sha256_of(path) != sha256:
         raise RunError(f"{path} does not have the SHA-256 that the run's record gives: {DAMAGED}")
     try:
@@ -129,7 +129,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_header(path: Path) -> None:
+def _check_header(path: Path) -> None:
     """Refuse a safetensors file whose header is longer than any of ours, before it is parsed."""
     if _file_size(path) >= 8:
         with open(path, "rb") as file:

@@ -19,6 +19,8 @@ from .case import Case
 from .make_corpus import FAMILIES, write
 from .read_corpus import MEMORY_BYTES, SECONDS
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and resource limits")
+
 
 @pytest.fixture(scope="module")
 def cases() -> dict[str, list[Case]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..corpus.gif_cases import WHOLE
+from ..corpus.blocks import with_chunk
+from ..corpus.gif_cases import WHOLE, tiny_frames
 from ..corpus.picture_cases import APNG, JPEG, PNG, WEBP, encoded, flat
 from ..corpus.video_cases import video
 
@@ -19,5 +20,11 @@ def seeds() -> dict[str, bytes]:
             "MP4": video("mp4"), "WebM": video("webm"), "AVI": video("avi")}
 
 
-CLIPS_THAT_FAILED: dict[str, bytes] = {}
-"""Bytes for the clip reader that ended otherwise than in a clip or a ClipError, by what they did."""
+@cache
+def clips_that_failed() -> dict[str, bytes]:
+    """Bytes that were read as a clip that makes no sense, by what was wrong with it."""
+    return {"no pixels, over which training divided": WHOLE[:6] + bytes(4) + WHOLE[10:],
+            "frames of 0 rows": WHOLE[:8] + bytes(2) + WHOLE[10:],
+            "18 hours": with_chunk(APNG, b"fcTL", 20, b"\xff\xff\0\1"),
+            "eleven days": video("webm", starts_ms=(0, 10**9, 10**9 + 40)),
+            "a million frames": tiny_frames(1_000_000, 1, 1)}

@@ -25,7 +25,7 @@ HOSTILE = ("", "-", "--", "0", "-1", "1e999", "nan", "-inf", "9" * 30, "9" * 500
 WORDS = st.sampled_from(OPTIONS) | st.sampled_from(HOSTILE) | st.sampled_from(NAMES) | st.text(max_size=6)
 
 
-@drawn(150)
+@drawn(100)
 @given(command=st.sampled_from(NAMES), words=st.lists(WORDS, max_size=6))
 def test_any_words_are_parsed_or_refused_in_one_line(command: str, words: list[str],
                                                      capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def replaced(value: Any, at: tuple[Any, ...], new: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["config.json", "scale_00/scale.json"])
-@drawn(60)
+@drawn(50)
 @given(data=st.data())
 def test_records_with_other_values(folder: Path, name: str, data: st.DataObject) -> None:
     whole = (folder / name).read_bytes()
@@ -77,7 +77,7 @@ def test_records_with_other_values(folder: Path, name: str, data: st.DataObject)
 
 @pytest.mark.parametrize("name", ["config.json", "scale_00/scale.json", "clip.safetensors", "z_fixed.safetensors",
                                   "scale_00/generator.safetensors", "scale_00/image_critic.safetensors"])
-@drawn(25)
+@drawn(15)
 @given(changes=CHANGES, rehashed=st.booleans())
 def test_files_of_other_bytes(folder: Path, name: str, changes: list[Change], rehashed: bool) -> None:
     """With a hash that fits, as a stranger gives it, or without."""
@@ -104,7 +104,7 @@ ENTRIES = st.fixed_dictionaries({
     "shape": st.lists(SIZES, max_size=4), "data_offsets": st.tuples(SIZES, SIZES)})
 
 
-@drawn(60)
+@drawn(50)
 @given(header=st.dictionaries(st.sampled_from(["a", "../b", "", "__metadata__", "\0", "c" * 99]), ENTRIES | VALUES,
                               max_size=4), size=st.sampled_from([0, 8, 80]),
        claimed=st.none() | st.sampled_from([0, 1, MAX_HEADER_BYTES, 2**40, 2**64 - 1]))
@@ -118,7 +118,7 @@ def test_headers_of_chance(header: dict[str, Any], size: int, claimed: int | Non
         assert sum(tensor.numel() for tensor in tensors.values()) <= 8 * size
 
 
-@drawn(60)
+@drawn(50)
 @given(values=st.dictionaries(st.sampled_from([*preset_config("draft").to_json(), "__init__", ""]), VALUES, max_size=4))
 def test_settings_of_chance(values: dict[str, Any]) -> None:
     with suppress(ConfigError):
