@@ -42,6 +42,32 @@ class Command:
         return run_parsed(self.configure(Parser(prog=f"sgif-{self.name}")), argv)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommandGroup:
+    """A row of the table whose first word chooses among commands of its own: `sgif study make`."""
+
+    name: str
+    summary: str
+    commands: tuple[Command, ...]
+    epilog: str = ""
+
+    def configure(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        """Give the parser a subparser for each command."""
+        parser.usage = f"{parser.prog} {'|'.join(command.name for command in self.commands)} [options]"
+        parser.description, parser.epilog = self.summary[0].upper() + self.summary[1:] + ".", self.epilog
+        add_commands(parser, self.commands)
+        return parser
+
+
+def add_commands(parser: argparse.ArgumentParser, commands: Sequence[Command | CommandGroup]) -> None:
+    """A subparser for every command, of which one must be chosen."""
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for command in commands:
+        # With a program name, argparse does not make one of the parser's usage.
+        program = subparsers.add_parser(command.name, help=command.summary, prog=f"{parser.prog} {command.name}")
+        command.configure(program)
+
+
 class Parser(argparse.ArgumentParser):
     """Help in two columns, options in full only, usage errors in one line."""
 
@@ -64,6 +90,12 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str, **settings: Any) -> None:
         super().__init__(prog, **{"max_help_position": 26, **settings})
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):  # whose lines are indented once more than argparse counts
+            longest = max(map(len, action.choices))
+            self._action_max_length = max(self._action_max_length, longest + 2 * self._indent_increment)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if isinstance(action, argparse.BooleanOptionalAction):

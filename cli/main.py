@@ -8,16 +8,19 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .animate import ANIMATE
 from .bench import BENCH
-from .command import Command, Parser, run_parsed
+from .command import Command, CommandGroup, Parser, add_commands, run_parsed
 from .edit import EDIT, INPAINT
+from .eval import EVAL
 from .info import INFO
 from .profile import PROFILE
+from .reproduce import REPRODUCE
 from .sample import SAMPLE
+from .study import STUDY
 from .superres import SUPERRES
 from .train import TRAIN
 from .verify import VERIFY
 
-COMMANDS: tuple[Command, ...] = (
+COMMANDS: tuple[Command | CommandGroup, ...] = (
     TRAIN,
     SAMPLE,
     EDIT,
@@ -26,8 +29,11 @@ COMMANDS: tuple[Command, ...] = (
     ANIMATE,
     INFO,
     VERIFY,
+    EVAL,
+    STUDY,
     PROFILE,
     BENCH,
+    REPRODUCE,
 )
 
 
@@ -39,9 +45,7 @@ def make_parser() -> Parser:
         epilog="a first run:\n  sgif train clip.gif\n  sgif sample runs/clip -n 8",
     )
     parser.add_argument("--version", action="version", version=f"sgif {_version()}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in COMMANDS:
-        command.configure(commands.add_parser(command.name, help=command.summary))
+    add_commands(parser, COMMANDS)
     parser.usage = "sgif COMMAND [options]"
     return parser
 

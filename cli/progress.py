@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
@@ -155,12 +156,23 @@ def make_progress(*, quiet: bool, json: bool, stopping: Callable[[], bool]) -> Q
 def counted(parts: Iterator[Tensor], frames: int, name: str) -> Iterator[Tensor]:
     """`parts` [t, ...] of `frames` frames in all; while they are taken, a bar on standard error counts the frames, if
     that is a terminal."""
+    done = 0
+    with counter(name, "frames") as count:
+        count(done, frames)
+        for part in parts:
+            yield part
+            done += len(part)
+            count(done, frames)
+
+
+@contextmanager
+def counter(name: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A function that takes how many are done and how many there are; it shows a bar on standard error, if that
+    is a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), "frames",
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
                TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True,
                   disable=not console.is_terminal or console.is_dumb_terminal) as progress:
-        task = progress.add_task(name, total=frames)
-        for part in parts:
-            yield part
-            progress.advance(task, len(part))
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

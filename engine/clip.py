@@ -25,10 +25,11 @@ from .limits import ReadLimits
 from .pictures import open_picture, own_limits, pixels_of, with_alpha
 from .video_frames import read_video
 
-__all__ = ["Clip", "ClipError", "Pixels", "frames_from_tensor", "read_clip", "refusal", "tensor_from_frames"]
+__all__ = ["FRAME_SUFFIXES", "Clip", "ClipError", "Pixels", "frames_from_tensor", "natural_order", "read_clip",
+           "refusal", "tensor_from_frames"]
 
 _STILLS = ("PNG", "JPEG")
-_FRAME_SUFFIXES = {".png", ".jpg", ".jpeg"}
+FRAME_SUFFIXES = {".png", ".jpg", ".jpeg"}
 _CLIPS = "a GIF, APNG, WebP, MP4, WebM or a folder of frames"
 
 
@@ -187,8 +188,8 @@ def _read_webp(file: Path, into: Decoded) -> None:
 
 
 def _read_folder(folder: Path, into: Decoded) -> None:
-    names = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in _FRAME_SUFFIXES and entry.is_file()]
-    names.sort(key=_natural)
+    names = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in FRAME_SUFFIXES and entry.is_file()]
+    names.sort(key=natural_order)
     if not names:
         raise ClipError(f"{folder} holds no PNG or JPEG frames: give a folder with files like frame_0000.png")
     for text in _gaps(names):
@@ -207,7 +208,7 @@ def _stored_ms(image: Image.Image) -> int | None:
     return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
     """frame_2 before frame_10: runs of digits compare as numbers."""
     parts = re.split(r"([0-9]+)", name)
     return [(int(part), "") if part.isdecimal() else (0, part.lower()) for part in parts], name

@@ -80,10 +80,11 @@ def _scale_files(run: Run, scale: int, stages: list[TrainedScale], device: torch
     yield _check(f"{folder.name}/scale.json", look_at_record)
     hashes: dict[str, str] = record.get("sha256") or {}
     hashed = bool(hashes)
-    networks: dict[str, Callable[[], str]] = {
-        "generator.safetensors": look_at_generator,
-        "image_critic.safetensors": partial(look_at_critic, "image_critic.safetensors", 2),
-        "video_critic.safetensors": partial(look_at_critic, "video_critic.safetensors", 3)}
+    networks: dict[str, Callable[[], str]] = {"generator.safetensors": look_at_generator}
+    for name, dims, weight in (("image", 2, run.config.image_weight), ("video", 3, run.config.video_weight)):
+        if weight:  # without one there is no such critic
+            file = f"{name}_critic.safetensors"
+            networks[file] = partial(look_at_critic, file, dims)
     for file in hashes or networks:
         yield _check(f"{folder.name}/{file}", networks.get(file) or partial(_hash_text, folder / file, hashes[file]))
 

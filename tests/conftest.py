@@ -1,5 +1,5 @@
-"""What every test gets: one thread, a summary that counts skipped GPU tests, outputs poisoned on request, and a process
-that interprets Triton kernels or compiles them."""
+"""What every test gets: one thread, a browser, outputs poisoned on request, a process that interprets Triton kernels or
+compiles them, and a summary that counts the tests skipped for want of a GPU or a browser."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from .browser import HAS_BROWSER, NO_BROWSER, chromium, visit
 from .tools import compiling_process
+
+__all__ = ["chromium", "visit"]  # fixtures
 
 HAS_GPU = torch.cuda.is_available()
 NO_GPU = "no CUDA device"
@@ -30,16 +33,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not HAS_GPU:
+    for mark, present, reason in (("gpu", HAS_GPU, NO_GPU), ("browser", HAS_BROWSER, NO_BROWSER)):
         for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason=NO_GPU))
+            if not present and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_GPU in str(report.longrepr)]
-    if skipped:
-        terminalreporter.write_line(f"{len(skipped)} GPU test(s) skipped: {NO_GPU}", yellow=True)
+    for what, reason in (("GPU", NO_GPU), ("browser", NO_BROWSER)):
+        skipped = [report for report in terminalreporter.stats.get("skipped", []) if reason in str(report.longrepr)]
+        if skipped:
+            terminalreporter.write_line(f"{len(skipped)} {what} test(s) skipped: {reason}", yellow=True)
 
 
 @pytest.fixture

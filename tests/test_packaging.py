@@ -58,6 +58,10 @@ def test_wheel_holds_every_source_of(package: str, wheel_files: set[str]) -> Non
     assert sources | {f"sgif/{package}/py.typed"} <= wheel_files
 
 
+def test_wheel_holds_the_page_of_a_study(wheel_files: set[str]) -> None:
+    assert "sgif/engine/study/page.html" in wheel_files
+
+
 def test_wheel_holds_nothing_else(wheel_files: set[str]) -> None:
     version = metadata.version("sgif")
     allowed = (f"sgif-{version}.dist-info/", *(f"sgif/{package}/" for package in PACKAGES))

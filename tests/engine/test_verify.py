@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
 
-from sgif.engine import RunError, verify_run
+from sgif.engine import Clip, RunError, TrainConfig, train, verify_run
 from sgif.engine.runs import Run
 from sgif.engine.storage import read_tensors
 
@@ -86,3 +87,12 @@ def test_critics_of_another_shape_are_named(run_copy: Run) -> None:
 def test_without_config_json_there_is_nothing_to_judge(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run folder"):
         list(verify_run(tmp_path))
+
+
+def test_a_critic_that_a_run_does_without_is_not_missed(clip: Clip, tiny_config: Callable[..., TrainConfig],
+                                                        tmp_path: Path) -> None:
+    train(clip, tmp_path / "run", tiny_config(video_weight=0.0, iterations=1))
+    for path in (tmp_path / "run", without_hashes(tmp_path / "run")):
+        checks = list(verify_run(path))
+        assert all(check.ok for check in checks), checks
+        assert not any("video_critic" in check.what for check in checks)
