@@ -47,6 +47,7 @@ setup(
         "bench": bench,
         "eval": evaluation,
         "test": test,
+        "fuzz": ["atheris>=2.3; platform_system == 'Linux'"],  # tests/fuzz/with_atheris.py; has no wheels elsewhere
         "dev": [*test, "ruff>=0.14", "mypy>=1.18", "pre-commit>=4"],
     },
     entry_points={"console_scripts": ["sgif = sgif.cli.main:main", "sgif-train = sgif.cli.train:main"]},

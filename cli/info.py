@@ -14,7 +14,7 @@ from rich.table import Table
 
 from .command import DONE, Command
 from .options import changed_options
-from .text import json_text, seconds_text, size_text
+from .text import json_text, printable, seconds_text, size_text
 
 if TYPE_CHECKING:
     from ..engine import Run
@@ -34,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
         return DONE
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for line in summary(trained):
-        console.print(line)
+        console.print(printable(line))
     if trained.scales_done:
         console.print(scales_table(trained))
     if trained.scales_done < len(trained.sizes):
         console.print("partial    go on with the command that began it; without its options of the clip that is")
-        console.print(f"           {command_of(trained)}")
+        console.print(f"           {printable(command_of(trained))}")
     return DONE
 
 

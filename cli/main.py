@@ -18,6 +18,7 @@ from .sample import SAMPLE
 from .study import STUDY
 from .superres import SUPERRES
 from .train import TRAIN
+from .verify import VERIFY
 
 COMMANDS: tuple[Command | CommandGroup, ...] = (
     TRAIN,
@@ -27,6 +28,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     SUPERRES,
     ANIMATE,
     INFO,
+    VERIFY,
     EVAL,
     STUDY,
     PROFILE,

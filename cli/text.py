@@ -13,6 +13,14 @@ from ..engine.config import TrainConfig
 from ..engine.events import Event, RunStarted, ScaleStarted, StepLogged
 
 
+def printable(text: str, most: int = 2000) -> str:
+    """`text` from a file as a terminal may have it: at most `most` characters, and what it would obey (escapes, ends of
+    lines, marks that turn the direction of writing) as backslashes spell it."""
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
+                    for char in text[:most + 1])
+    return shown if len(shown) <= most else f"{shown[:most - 3]}..."
+
+
 def size_text(size: tuple[int, int]) -> str:
     """Height and width: `90x160`."""
     return f"{size[0]}x{size[1]}"

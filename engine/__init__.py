@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .clip import Clip, ClipError, frames_from_tensor, read_clip
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
+    from .limits import ReadLimits
     from .masks import read_mask
     from .metrics.evaluate import Evaluation, evaluate, evaluate_run
     from .metrics.features import load_features
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .study.make import make_study
     from .study.score import score_study
     from .trainer import TrainingStopped, train
+    from .verify import verify_run
 
 _HOME = {
     "animate": "applications.animate", "animate_frames": "applications.animate", "read_still": "stills",
@@ -40,8 +42,8 @@ _HOME = {
     "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
     "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
-    "preset_config": "config", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
-    "make_study": "study.make", "score_study": "study.score", "write_clip": "clip_writer",
+    "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
+    "make_study": "study.make", "score_study": "study.score", "verify_run": "verify", "write_clip": "clip_writer",
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "ClipError",
     "ConfigError",
     "Evaluation",
+    "ReadLimits",
     "Run",
     "RunError",
     "TrainConfig",
@@ -72,6 +75,7 @@ __all__ = [
     "superres_config",
     "superres_frames",
     "train",
+    "verify_run",
     "write_clip",
 ]
 

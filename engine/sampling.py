@@ -29,6 +29,7 @@ MAX_FRAMES = 64  # made at once: with 5 seen on either side, a 3D scale's work i
 MIN_FRAMES_3D = 8  # 2.25 times; with 4 it would be 3.5 times
 NOISE_FRAMES = 4  # drawn noise begins at multiples of it
 ENDLESS = 1 << 30
+MAX_SIDE_PX = 1 << 16
 
 ScaleNoise = Tensor | PhiloxNoise | None
 """Noise of a scale: [1, 3, T, H, W], or drawn where it is used, or none."""
@@ -189,6 +190,15 @@ def looped(noise: NoiseSource, frames: int) -> NoiseSource:
             first += drawn - before
         return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
     return around
+
+
+def check_shape(frames: int, height: int, width: int, *, least_frames: int = 1) -> None:
+    """Refuse a clip that cannot be made, or that nobody can mean. Raises ValueError."""
+    if frames < least_frames or min(height, width) < 2:
+        least = ("one frame", "two frames")[least_frames - 1]
+        raise ValueError(f"{frames} frames of {height}x{width}: expected at least {least} and 2x2 pixels")
+    if max(height, width) > MAX_SIDE_PX:
+        raise ValueError(f"{frames} frames of {height}x{width}: expected at most {MAX_SIDE_PX} pixels each way")
 
 
 def _is_shared(noise: ScaleNoise) -> bool:
