@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice, pairwise
@@ -55,6 +55,8 @@ class Clip:
     """The path as given."""
     notes: tuple[str, ...] = ()
     """What reading changed, one clause each."""
+    window: Mapping[str, Any] | None = None
+    """What `read_clip` was asked for besides the path, by its arguments' names."""
 
     def to_tensor(self) -> Tensor:
         """float32 [1, 3, T, H, W] in [-1, 1]."""
@@ -219,7 +221,8 @@ class Decoded:
             self.note(f"{missing} of {len(self.kept)} frames had no duration: {DEFAULT_FRAME_MS} ms")
         frame_ms = tuple(ms if ms and ms > 0 else DEFAULT_FRAME_MS for ms in self.frame_ms)
         frames = torch.from_numpy(np.stack(self.kept))
-        return Clip(frames=frames, frame_ms=frame_ms, source=self.source, notes=tuple(self.notes))
+        window = {name: getattr(self, name) for name in ("start", "frames", "crop", "background")}
+        return Clip(frames=frames, frame_ms=frame_ms, source=self.source, notes=tuple(self.notes), window=window)
 
 
 # ---- GIF, APNG, WebP -------------------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ class ScaleSession:
         write_json(partial / "scale.json", {
             "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,
             "iterations": self.plan.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),
-            "seconds": round(self.seconds, 3), "losses": losses,
+            "seconds": round(self.seconds, 3), "device": describe_device(self.device), "losses": losses,
         })
         partial.rename(folder)
         sync_folder(self.run.path)

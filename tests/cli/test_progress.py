@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sgif.cli import progress
 from sgif.cli.progress import JsonLines, LiveDisplay, PlainLines, Quiet, counted, make_progress
-from sgif.cli.text import rate_text, seconds_text
+from sgif.cli.text import rate_text
 from sgif.engine.events import RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 
 
@@ -134,14 +134,6 @@ def test_a_run_that_goes_on_says_from_where(run_events, capsys):
     for place, said in (((2, 310), "going on   from scale 2, iteration 310"), ((3, 0), "finished   already")):
         PlainLines()(RunStarted(**{**vars(started), "resumed_at": place}))
         assert said in capsys.readouterr().out.splitlines()
-
-
-@pytest.mark.parametrize(("seconds", "text"), [
-    (0.0, "0.0 s"), (-3.0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1:00"), (190.2, "3:10"), (3599.6, "1:00:00"),
-    (3753.0, "1:02:33"), (float("nan"), "?"), (float("inf"), "?"),
-])
-def test_times_read_as_clocks(seconds, text):
-    assert seconds_text(seconds) == text
 
 
 def test_a_slow_iteration_is_told_in_seconds():
