@@ -12,6 +12,7 @@ from .command import Command, CommandGroup, Parser, add_commands, run_parsed
 from .edit import EDIT, INPAINT
 from .info import INFO
 from .profile import PROFILE
+from .report import REPORT
 from .sample import SAMPLE
 from .study import STUDY
 from .superres import SUPERRES
@@ -25,6 +26,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     SUPERRES,
     ANIMATE,
     INFO,
+    REPORT,
     STUDY,
     PROFILE,
     BENCH,

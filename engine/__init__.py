@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
     from .masks import read_mask
+    from .report.make import make_report
     from .runs import Run, load_run
     from .stills import read_still
     from .storage import RunError
@@ -37,7 +38,7 @@ _HOME = {
     "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
-    "make_study": "study.make", "score_study": "study.score", "write_clip": "clip_writer",
+    "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "write_clip": "clip_writer",
 }
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "frames_from_tensor",
     "inpaint_frames",
     "load_run",
+    "make_report",
     "make_study",
     "preset_config",
     "read_clip",

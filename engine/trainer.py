@@ -78,7 +78,9 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
         ScaleSession(run, scale, device, tell).train(state, should_stop)
         state = None
     (run.path / "state.safetensors").unlink(missing_ok=True)
-    tell(RunFinished(run_dir=run.path, seconds=sum(record["seconds"] for record in run.scale_info())))
+    report, notes = _report(run)
+    tell(RunFinished(run_dir=run.path, seconds=sum(record["seconds"] for record in run.scale_info()), report=report,
+                     notes=notes))
     return run
 
 
@@ -96,6 +98,19 @@ def _fitted(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -
         raise
     except Exception as error:  # the forecast leans on torch's inner parts, which training can do without
         return config, f"memory was not checked ({type(error).__name__}: {error})"
+
+
+def _report(run: Run) -> tuple[Path | None, tuple[str, ...]]:
+    """The run's report, made unless one is there that knows all scales; None and a line where it cannot be made."""
+    from .report.make import NAME, make_report
+
+    path, finished = run.path / NAME, run.scale_dir(len(run.plans) - 1) / "scale.json"
+    try:
+        if not path.exists() or path.stat().st_mtime_ns < finished.stat().st_mtime_ns:
+            make_report([run.path], device=run.config.device)
+    except Exception as error:  # whatever it is, what was learned is safe
+        return None, (f"no report was written ({type(error).__name__}: {error}); sgif report {run.path} tries again",)
+    return path, ()
 
 
 def set_fusion(config: TrainConfig, device: torch.device) -> str | None:
