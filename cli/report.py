@@ -9,7 +9,7 @@ from pathlib import Path
 from .command import DONE, Command
 
 EXAMPLES = """examples:
-  sgif report runs/clouds                    # again, into runs/clouds/report.html
+  sgif report runs/clouds
   sgif report runs/a runs/b -o compared.html"""
 
 

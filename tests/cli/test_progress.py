@@ -1,6 +1,7 @@
 import io
 import json
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -8,7 +9,7 @@ from rich.console import Console
 from sgif.cli import progress
 from sgif.cli.progress import JsonLines, LiveDisplay, PlainLines, Quiet, counted, make_progress
 from sgif.cli.text import rate_text
-from sgif.engine.events import RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from sgif.engine.events import RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 
 
 def never():
@@ -67,6 +68,14 @@ def test_plain_lines_within_a_scale_come_every_ten_seconds(run_events, capsys, m
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 35 // progress.PLAIN_SECONDS
     assert lines[0] == "  2/2  4.0 it/s  left: scale 1:30, run 1:06:40  D/image nan  G/rec 0.5"
+
+
+def test_the_report_is_named_at_the_end_or_why_there_is_none(capsys):
+    send(PlainLines(), [RunFinished(run_dir=Path("run"), seconds=1.0, report=Path("run/report.html"))])
+    send(PlainLines(), [RunFinished(run_dir=Path("run"), seconds=1.0, notes=("no report was written (a reason)",))])
+    assert capsys.readouterr().out.splitlines() == [
+        "done       run in 1.0 s", "report     run/report.html",
+        "done       run in 1.0 s", "note       no report was written (a reason)"]
 
 
 def test_quiet_is_silent(run_events, capsys):

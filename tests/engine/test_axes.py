@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,5 +27,5 @@ def test_ticks_go_from_below_to_above_in_few_equal_steps(low: float, span: float
     assert ticks[0] <= low + tolerance
     assert ticks[-1] >= high - tolerance
     assert 3 <= len(ticks) <= 7
-    steps = [after - before for before, after in zip(ticks, ticks[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(ticks)]
     assert steps == pytest.approx([steps[0]] * len(steps), abs=tolerance)
