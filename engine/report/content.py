@@ -131,14 +131,14 @@ def _charts(views: list[RunView]) -> Iterator[tuple[str, str]]:
     """Title and picture of what is known of every scale as one number."""
     if any(view.records for view in views):
         psnr = [[_number(record.get("rec_psnr_db")) or None for record in view.records] or [None] for view in views]
-        yield "Reconstruction, PSNR in dB", charts.dots("Reconstruction, PSNR in dB", psnr)
-        seconds = [[_number(record.get("seconds")) for record in view.records] or [0.0] for view in views]
+        yield (title := "Reconstruction, PSNR in dB"), charts.dots(title, psnr)
+        seconds = [[max(0.0, _number(record.get("seconds"))) for record in view.records] or [0.0] for view in views]
         unit, name = (60, "minutes") if max(map(max, seconds)) > 180 else (1, "seconds")
-        title = f"Training, {name}"
-        yield title, charts.bars(title, [[value / unit for value in of_run] for of_run in seconds])
+        times = [[value / unit for value in of_run] for of_run in seconds]
+        yield (title := f"Training, {name}"), charts.bars(title, times)
     peaks = [[log.peak_bytes / 2**30 for log in view.log] for view in views]
     if max(map(max, peaks)):
-        yield "Peak memory so far, GiB", charts.bars("Peak memory so far, GiB", peaks)
+        yield (title := "Peak memory so far, GiB"), charts.bars(title, peaks)
 
 
 def _losses(views: list[RunView]) -> Iterator[tuple[str, str, str]]:
