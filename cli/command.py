@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from .text import printable
 
 DONE, BROKEN, USER_ERROR, REGRESSION = 0, 1, 2, 3
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal, as shells have it
@@ -79,7 +82,7 @@ class Parser(argparse.ArgumentParser):
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USER_ERROR, f"{self.prog}: {message} (help: {self.prog} --help)\n")
+        self.exit(USER_ERROR, f"{self.prog}: {printable(message)} (help: {self.prog} --help)\n")
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -87,6 +90,12 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str, **settings: Any) -> None:
         super().__init__(prog, **{"max_help_position": 26, **settings})
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):  # whose lines are indented once more than argparse counts
+            longest = max(map(len, action.choices))
+            self._action_max_length = max(self._action_max_length, longest + 2 * self._indent_increment)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if isinstance(action, argparse.BooleanOptionalAction):
@@ -98,6 +107,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run the command, and say what went wrong in one sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files are bytes: those that are no text go out as they came
+            stream.reconfigure(errors="surrogateescape")
     args = parser.parse_args(argv)
     # How long OpenMP's threads spin before they sleep (libgomp's own figure is 300,000): beside a busy process on two
     # cores a training step takes 0.19 s instead of 0.64 s, alone the same. Read when torch is imported.
@@ -115,7 +127,7 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
         if args.debug:
             raise
         sentence, code = explain(error)
-        print("sgif:", " ".join(sentence.split()), file=sys.stderr)
+        print("sgif:", printable(" ".join(sentence.split())), file=sys.stderr)
         return code
 
 
@@ -126,8 +138,10 @@ def explain(error: Exception) -> tuple[str, int]:
     # Plain ValueErrors too: the engine's public functions check what they are given and say what they expected.
     if isinstance(error, ClipError | ConfigError | RunError) or type(error) is ValueError:
         return str(error), USER_ERROR
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
-        return "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size", USER_ERROR
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" \
+            or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):  # of torch on a CPU
+        return ("out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size or --size",
+                USER_ERROR)
     if isinstance(error, OSError) and error.errno is not None:
         where = f": {error.filename}" if error.filename is not None else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import values
 from .command import DONE, Command
 from .output import add_file_options, clip_path, write
-from .train import add_clip_options, read_asked
+from .train import add_clip_options, limits_asked, read_asked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ def edit(args: argparse.Namespace) -> int:
     from ..engine import edit_frames, load_run, read_mask
 
     run, clip = load_run(args.run_dir), _clip(args)
-    mask = None if args.mask is None else read_mask(args.mask)
+    mask = None if args.mask is None else read_mask(args.mask, limits=limits_asked(args))
     return _write(args, run, clip, edit_frames(run, clip, mask=mask, **_settings(args)), "edited")
 
 
@@ -63,7 +63,8 @@ def inpaint(args: argparse.Namespace) -> int:
     from ..engine import inpaint_frames, load_run, read_mask
 
     run, clip = load_run(args.run_dir), _clip(args)
-    return _write(args, run, clip, inpaint_frames(run, clip, read_mask(args.mask), **_settings(args)), "inpainted")
+    mask = read_mask(args.mask, limits=limits_asked(args))
+    return _write(args, run, clip, inpaint_frames(run, clip, mask, **_settings(args)), "inpainted")
 
 
 def _clip(args: argparse.Namespace) -> Clip:

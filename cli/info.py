@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..engine.wording import changed_options, seconds_text, size_text, train_command
 from .command import DONE, Command
-from .text import json_text
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from ..engine import Run
@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
         return DONE
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for line in summary(trained):
-        console.print(line)
+        console.print(printable(line))
     if trained.scales_done:
         console.print(scales_table(trained))
     if trained.scales_done < len(trained.sizes):
         console.print("partial    go on with the command that began it:")
-        console.print(f"           {train_command(trained)}")
+        console.print(f"           {printable(train_command(trained))}")
     return DONE
 
 

@@ -10,13 +10,16 @@ from .animate import ANIMATE
 from .bench import BENCH
 from .command import Command, CommandGroup, Parser, add_commands, run_parsed
 from .edit import EDIT, INPAINT
+from .eval import EVAL
 from .info import INFO
 from .profile import PROFILE
 from .report import REPORT
+from .reproduce import REPRODUCE
 from .sample import SAMPLE
 from .study import STUDY
 from .superres import SUPERRES
 from .train import TRAIN
+from .verify import VERIFY
 
 COMMANDS: tuple[Command | CommandGroup, ...] = (
     TRAIN,
@@ -26,10 +29,13 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     SUPERRES,
     ANIMATE,
     INFO,
+    VERIFY,
     REPORT,
+    EVAL,
     STUDY,
     PROFILE,
     BENCH,
+    REPRODUCE,
 )
 
 

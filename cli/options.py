@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from ..engine.config import CHOICES, PRESETS, ConfigError, Preset, TrainConfig, preset_config
+from ..engine.config import CHOICES, PRESETS, VARIANTS, ConfigError, Preset, TrainConfig, preset_config
 from ..engine.wording import FIELDS, as_typed, option_name
 from . import values
 
+VARIANT = "variant"  # no setting: it stands for some, and those are what a run keeps
 BY_PRESET = {name for changes in PRESETS.values() for name in changes}
 PARSERS: dict[str, Callable[[str], Any]] = {
     "num_3d_scales": values.scale_count, "frames_per_step": values.frame_range,
@@ -20,10 +21,12 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 PARSERS_BY_TYPE: dict[type, Callable[[str], Any]] = {int: values.whole, float: values.number, str: str}
 
 
-def add_setting_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every setting, in groups. Only those that are given appear in the namespace."""
+def add_setting_options(parser: argparse.ArgumentParser, only: Collection[str] = (*FIELDS, VARIANT)) -> None:
+    """Add an option for every setting of `only`, in groups. Only those that are given appear in the namespace."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in FIELDS.items():
+        if name not in only:
+            continue
         title = field.metadata["group"]
         group = groups[title] = groups.get(title) or parser.add_argument_group(title)
         choices = typing.get_args(CHOICES.get(name))
@@ -37,11 +40,15 @@ def add_setting_options(parser: argparse.ArgumentParser) -> None:
             common["type"] = PARSERS.get(name) or PARSERS_BY_TYPE[type(field.default)]
             common["metavar"] = field.metadata["metavar"] or name.rpartition("_")[2].upper()
             group.add_argument(option_name(name), choices=choices or None, **common)
+        if name == "preset" and VARIANT in only:
+            group.add_argument(option_name(VARIANT), choices=tuple(VARIANTS), metavar="NAME", default=argparse.SUPPRESS,
+                               help=f"another model under the same preset; {', '.join(VARIANTS)} [none]")
 
 
 def config_from(args: argparse.Namespace, default_preset: Preset) -> TrainConfig:
-    """The preset with the given settings applied. Raises ConfigError in terms of the options."""
+    """The preset with the variant and then the given settings applied. Raises ConfigError in terms of the options."""
     given = {name: value for name, value in vars(args).items() if name in FIELDS}
+    given = {**VARIANTS.get(getattr(args, VARIANT, ""), {}), **given}
     try:
         return preset_config(given.pop("preset", default_preset), **given)
     except ConfigError as error:
@@ -55,7 +62,9 @@ def presets_table() -> str:
     rows = [("presets:", *PRESETS)]
     rows += [("  " + option_name(name), *(as_typed(name, getattr(config, name)) for config in configs))
              for name in FIELDS if name in BY_PRESET]
-    return "\n".join(f"{option:<24}" + "".join(f"{value:>11}" for value in values) for option, *values in rows)
+    widths = [max(len(row[column]) for row in rows) + 2 for column in range(1, len(rows[0]))]
+    return "\n".join(f"{option:<22}" + "".join(f"{value:>{width}}" for value, width in zip(cells, widths, strict=True))
+                     for option, *cells in rows)
 
 
 def _default_text(name: str) -> str:

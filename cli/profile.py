@@ -15,7 +15,7 @@ from .command import DONE, Command
 from .options import add_setting_options, config_from
 from .profile_tables import budget_table, phases_table, scales_table, shapes_table, summary
 from .text import json_text
-from .train import add_clip_options, default_preset
+from .train import add_clip_options, default_preset, read_asked
 
 if TYPE_CHECKING:
     from ..engine import Clip
@@ -46,12 +46,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..engine import ClipError, read_clip
+    from ..engine import ClipError
 
-    clip = None
-    if args.clip is not None:
-        clip = read_clip(args.clip, start=args.start_frame, frames=args.frames, crop=args.crop,
-                         background=args.background)
+    clip = None if args.clip is None else read_asked(args, args.clip)
     if args.budget:
         return run_budget(args, clip)
     if clip is None:

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from ..engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from ..engine.wording import seconds_text
-from .text import event_json, head_lines, left_text, losses_text, rate_text, scale_text
+from .text import event_json, head_lines, left_text, losses_text, printable, rate_text, scale_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +82,7 @@ class PlainLines(Quiet):
                 if event.report:
                     self.say(f"report     {event.report}")
                 for note in event.notes:
-                    self.say(f"note       {note}")
+                    self.say(f"note       {printable(note)}")
 
 
 class LiveDisplay(PlainLines):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .command import DONE, Command
+from .text import printable
 
 EXAMPLES = """examples:
   sgif report runs/clouds
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     with counter("report", "runs") as count:
         report = make_report(args.runs, args.output, device=args.device, on_run=count)
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     print(report.path)
     return DONE
 

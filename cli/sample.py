@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--size", type=values.size, metavar="HxW", help="height and width in pixels [the clip's]")
     size.add_argument("--scale", type=values.factors, metavar="FACTORS",
                       help="the same in multiples of the clip's: 2, or 1x1.5 for half as wide again")
-    parser.add_argument("--frames", type=values.positive, metavar="N",
+    parser.add_argument("--frames", type=values.frame_count, metavar="N",
                         help="number of frames; memory does not grow with it [the clip's]")
     parser.add_argument("--start-scale", type=values.non_negative, default=0, metavar="K",
                         help="keep the clip's content up to this scale: the higher, the closer to the clip [0]")

@@ -11,7 +11,7 @@ from ..engine.config import ConfigError, TrainConfig
 from ..engine.wording import FIELDS, option_name, size_text
 from . import values
 from .command import DONE, Command
-from .options import add_setting_options, config_from
+from .options import VARIANT, add_setting_options, config_from
 from .output import FORMATS, add_file_options, clip_path, write
 from .train import add_clip_options, default_preset, default_run_dir, learn, read_asked
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def refuse_what_is_no_use(args: argparse.Namespace, is_run: bool) -> None:
     """Raise ConfigError for an option that would do nothing."""
-    given = {name for name in vars(args) if name in FIELDS}
+    given = {name for name in vars(args) if name in FIELDS or name == VARIANT}
     if is_run and (useless := sorted(given - OF_USE)):
         raise ConfigError(f"{args.clip} is a run and is not trained further, so {option_name(useless[0])} would do "
                           "nothing; give the clip to train on it")

@@ -14,6 +14,14 @@ from ..engine.events import Event, RunStarted, ScaleStarted, StepLogged
 from ..engine.wording import seconds_text, size_text
 
 
+def printable(text: str, most: int = 2000) -> str:
+    """`text` from a file as a terminal may have it: at most `most` characters, and what it would obey (escapes, ends of
+    lines, marks that turn the direction of writing) as backslashes spell it."""
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
+                    for char in text[:most + 1])
+    return shown if len(shown) <= most else f"{shown[:most - 3]}..."
+
+
 def head_lines(event: RunStarted) -> Iterator[str]:
     """What a run is, said once before it starts."""
     fused = "norms fused" if event.fused else "norms not fused"

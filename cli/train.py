@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from ..engine.config import Preset, TrainConfig
+from ..engine.limits import ReadLimits
 from ..engine.wording import seconds_text, size_text
 from . import values
 from .command import DONE, Command
@@ -22,6 +23,8 @@ from .progress import make_progress
 
 if TYPE_CHECKING:
     from ..engine import Clip
+
+LIMITS = ReadLimits()
 
 EXAMPLES = """examples:
   sgif train clip.gif
@@ -44,10 +47,22 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     """Which frames of the clip, and which part of them."""
     clip = parser.add_argument_group("clip")
     clip.add_argument("--start-frame", type=values.non_negative, default=0, metavar="N", help="first frame to use [0]")
-    clip.add_argument("--frames", type=values.positive, metavar="N", help="number of frames to use [all]")
+    clip.add_argument("--frames", type=values.frame_count, metavar="N", help="number of frames to use [all]")
     clip.add_argument("--crop", type=values.crop, metavar="T,L,HxW",
                       help="part of the picture to use: top, left, height, width in pixels [all]")
     clip.add_argument("--background", default="white", metavar="COLOUR", help="what lies behind transparency [white]")
+    add_pixel_limit(clip)
+    clip.add_argument("--max-frames", type=values.positive, default=LIMITS.frames, metavar="N",
+                      help=f"refuse a clip of more frames than this [{LIMITS.frames}]")
+    clip.add_argument("--max-mib", type=values.positive, default=LIMITS.clip_bytes >> 20, metavar="MIB",
+                      help="refuse a clip that takes more memory, 3 bytes a pixel of all its frames "
+                           f"[{LIMITS.clip_bytes >> 20}]")
+
+
+def add_pixel_limit(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """`--max-pixels`, which stands for all of `ReadLimits` where one picture is read."""
+    parser.add_argument("--max-pixels", type=values.positive, default=LIMITS.frame_pixels, metavar="N",
+                        help=f"refuse larger pictures, before they are decoded [{LIMITS.frame_pixels}, or 4096x4096]")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,11 +72,19 @@ def run(args: argparse.Namespace) -> int:
                  f"now        sgif sample {shlex.quote(str(run_dir))} -n 8")
 
 
+def limits_asked(args: argparse.Namespace) -> ReadLimits:
+    """What `add_clip_options` or `add_pixel_limit` allow to be read."""
+    if "max_frames" not in args:
+        return ReadLimits(frame_pixels=args.max_pixels, clip_bytes=max(LIMITS.clip_bytes, 3 * args.max_pixels))
+    return ReadLimits(frame_pixels=args.max_pixels, frames=args.max_frames, clip_bytes=args.max_mib << 20)
+
+
 def read_asked(args: argparse.Namespace, path: str) -> Clip:
     """The clip at `path`, as much of it as the options of `add_clip_options` ask for."""
     from ..engine import read_clip
 
-    return read_clip(path, start=args.start_frame, frames=args.frames, crop=args.crop, background=args.background)
+    return read_clip(path, start=args.start_frame, frames=args.frames, crop=args.crop, background=args.background,
+                     limits=limits_asked(args))
 
 
 def learn(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig, last_line: str | None) -> int:

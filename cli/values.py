@@ -17,6 +17,12 @@ def whole(text: str) -> int:
         raise ArgumentTypeError(f"{text!r} is no whole number") from None
 
 
+def frame_count(text: str) -> int:
+    if (value := positive(text)) > 10_000_000:
+        raise ArgumentTypeError(f"{text!r} is too large, expected 1 to 10000000")
+    return value
+
+
 def positive(text: str) -> int:
     if (value := whole(text)) < 1:
         raise ArgumentTypeError(f"{text!r} is too small, expected 1 or more")
@@ -79,8 +85,8 @@ def factors(text: str) -> tuple[float, float]:
     decimal = r"(\d+(?:\.\d*)?|\.\d+)"
     match = _match(rf"{decimal}(?:[xX]{decimal})?", text, "one factor, or two as HEIGHTxWIDTH: 2 or 1.5x1")
     height, width = float(match[1]), float(match[2] or match[1])
-    if not height * width > 0:
-        raise ArgumentTypeError(f"{text!r} has a factor of 0, expected more")
+    if not (height * width > 0 and max(height, width) < 1e5):
+        raise ArgumentTypeError(f"{text!r} has a factor of 0 or above 100000, expected one between")
     return height, width
 
 

@@ -13,7 +13,7 @@ animate.gif      with --still: the still, and two clips of it that move as the c
 superres.gif     with --superres, a run of `sgif superres CLIP --factor 2`: its clip enlarged, bicubic and by the run
 slow.gif         of a run trained with --slow-motion, and nothing else of it: the clip, its reconstruction, two samples
 
-It also prints the tables of docs/applications.md: how much moves in short and in long samples, how much samples differ
+It also prints the tables of docs/applications.md: what short and long samples are like, how much samples differ
 by start scale, and what is left of a seam.
 
 The samples are the first ones of the seed, not chosen ones. Pictures are enlarged as far as the file's size allows.
@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import torch
@@ -39,12 +40,14 @@ from sgif.engine import (
     edit_frames,
     frames_from_tensor,
     inpaint_frames,
+    load_features,
     load_run,
     read_still,
     superres,
     write_clip,
 )
 from sgif.engine.clip import tensor_from_frames
+from sgif.engine.metrics.evaluate import RealClip
 from sgif.kernels import resize, upsample
 
 MAX_BYTES = 1_400_000  # what a README may load without a reader noticing
@@ -54,7 +57,7 @@ GAP_PX = 4
 WIDE, TALL = 1.6, 0.8  # widths, as multiples of the clip's
 MOVED = 0.3  # of the width, by which the edited clip's frames are moved to the left
 SEAM = 0.08  # of the width, on either side of a seam: what its mask selects
-BLOCK, BLOCKS = 12, 8  # frames of a short sample, and how many times as long the long one is
+BLOCKS = 8  # times as long as the clip is a long sample
 
 Picture = Callable[[float], Tensor]
 """Frames uint8 [T, H, W, 3] at a zoom."""
@@ -76,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         zoom = write_small(path, make(run, args.seed), [ms for ms in run.frame_ms for _ in range(per_frame)])
         print(f"{path}: {path.stat().st_size:,} bytes, enlarged {zoom:.2f} times")
     if per_frame == 1:
-        for table in (motion_table, diversity_table, seam_table):
+        for table in (length_table, diversity_table, seam_table):
             print(table(run, args.seed))
 
 
@@ -240,20 +243,27 @@ def slow(run: Run, seed: int) -> Picture:
     return at
 
 
-def motion_table(run: Run, seed: int, samples: int = 8) -> str:
-    """Mean motion of the clip, of short samples and of long ones, these in blocks of as many frames, as Markdown."""
-    short, long = (motion_energy(run.sample(samples, frames=frames, seed=seed))
-                   for frames in (BLOCK, BLOCK * BLOCKS))
-    rows = [("clip", motion_energy(run.clip)), (f"samples of {BLOCK} frames", short),
-            *((f"of {BLOCK * BLOCKS}: {BLOCK * k} to {BLOCK * (k + 1) - 1}", long[:, BLOCK * k:BLOCK * (k + 1)])
-              for k in range(BLOCKS))]
-    return "\n".join(("| frames | motion |", "|:--|--:|",
-                      *(f"| {name} | {motion.mean():.4f} |" for name, motion in rows)))
+def length_table(run: Run, seed: int, samples: int = 8) -> str:
+    """Motion, and distance to the clip in frames and over time, of its reconstruction, of samples as long as it, and of
+    samples BLOCKS times as long in blocks of its length: means, as Markdown."""
+    features, frames = load_features("efficientnet-lite0"), run.num_frames
+    real = RealClip(frames_from_tensor(run.clip), features)
+    long = run.sample(samples, frames=BLOCKS * frames, seed=seed).split(frames, 2)
+    rows = {"clip": run.clip, "reconstruction": run.reconstruct(),
+            f"samples of {frames} frames": run.sample(samples, seed=seed),
+            **{f"of {BLOCKS * frames}: {frames * k} to {frames * (k + 1) - 1}": block for k, block in enumerate(long)}}
+    lines = [f"| frames | motion | {features.layers[0]} | {features.temporal} |", "|:--|--:|--:|--:|"]
+    for name, clips in rows.items():
+        found = [real.figures(frames_from_tensor(clip)) for clip in clips.split(1)]
+        means = (mean(float(figures[figure] or 0) for figures in found)
+                 for figure in (features.layers[0], features.temporal))
+        lines.append(f"| {name} | {motion(clips):.4f} | " + " | ".join(f"{value:.2f}" for value in means) + " |")
+    return "\n".join(lines)
 
 
-def motion_energy(clips: Tensor) -> Tensor:
-    """Mean absolute difference of each frame and the next: [N, T - 1] of clips [N, 3, T, H, W] in [-1, 1]."""
-    return (clips[:, :, 1:] - clips[:, :, :-1]).abs().mean((1, 3, 4))
+def motion(clips: Tensor) -> float:
+    """Mean absolute difference of each frame and the next, of clips [N, 3, T, H, W] in [-1, 1]."""
+    return float(clips.diff(dim=2).abs().mean())
 
 
 def enlarged(clip: Tensor, zoom: float, *, height_px: int | None = None) -> Tensor:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from .clip import Clip, ClipError, frames_from_tensor, read_clip
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
+    from .limits import ReadLimits
     from .masks import read_mask
+    from .metrics.evaluate import Evaluation, evaluate, evaluate_run
+    from .metrics.features import load_features
     from .report.make import make_report
     from .runs import Run, load_run
     from .stills import read_still
@@ -29,22 +32,28 @@ if TYPE_CHECKING:
     from .study.make import make_study
     from .study.score import score_study
     from .trainer import TrainingStopped, train
+    from .verify import verify_run
 
 _HOME = {
     "animate": "applications.animate", "animate_frames": "applications.animate", "read_still": "stills",
     "superres": "applications.superres", "superres_config": "applications.superres",
     "superres_frames": "applications.superres",
+    "Evaluation": "metrics.evaluate", "evaluate": "metrics.evaluate", "evaluate_run": "metrics.evaluate",
+    "load_features": "metrics.features",
     "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
     "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
-    "preset_config": "config", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
-    "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "write_clip": "clip_writer",
+    "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
+    "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",
+    "write_clip": "clip_writer",
 }
 
 __all__ = [
     "Clip",
     "ClipError",
     "ConfigError",
+    "Evaluation",
+    "ReadLimits",
     "Run",
     "RunError",
     "TrainConfig",
@@ -52,8 +61,11 @@ __all__ = [
     "animate",
     "animate_frames",
     "edit_frames",
+    "evaluate",
+    "evaluate_run",
     "frames_from_tensor",
     "inpaint_frames",
+    "load_features",
     "load_run",
     "make_report",
     "make_study",
@@ -66,6 +78,7 @@ __all__ = [
     "superres_config",
     "superres_frames",
     "train",
+    "verify_run",
     "write_clip",
 ]
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Preset = Literal["paper", "fast", "draft"]
+Preset = Literal["paper", "fast", "draft", "singan-all-frames"]
 Separable = Literal["depthwise", "r2plus1d", "dense"]
 Padding = Literal["zeros", "replicate", "reflect", "once"]
 PenaltyNorm = Literal["voxel", "sample"]
-Noise = Literal["volume", "split"]
+Noise = Literal["volume", "split", "frames"]
 ALL_SCALES = -1
 
 
@@ -55,8 +55,10 @@ class TrainConfig:
     max_width: int = setting(128, "most channels of any scale", group="model", metavar="C")
     padding: Padding = setting("reflect", "the generators' padding in space: at every layer, or zeros once at the "
                                "input", group="model")
+    neighbours: bool = setting(True, "let 2D generators see the frames before and after each", group="model")
     noise: Noise = setting("volume", "noise as in the paper: new in every frame at 3D scales; or split into a map that "
-                           "all frames share and, at the coarsest scale, two channels that change", group="model")
+                           "all frames share and, at the coarsest scale, two channels that change; or new in all "
+                           "frames at every scale", group="model")
     noise_smooth_px: float = setting(0.0, "blur of what changes from frame to frame in the coarsest scale's noise: "
                                      "standard deviation of a Gaussian",
                                      group="model", metavar="PX")
@@ -65,9 +67,10 @@ class TrainConfig:
     noise_gain: float = setting(0.1, "noise amplitude per reconstruction error of the coarser scale", group="model",
                                 metavar="X")
 
-    image_weight: float = setting(1.0, "weight of the image critic's adversarial loss", group="losses", metavar="X")
-    video_weight: float = setting(5.0, "alpha, weight of the video critic's adversarial loss", group="losses",
-                                  metavar="X")
+    image_weight: float = setting(1.0, "weight of the image critic's adversarial loss; 0: no such critic",
+                                  group="losses", metavar="X")
+    video_weight: float = setting(5.0, "alpha, weight of the video critic's adversarial loss; 0: no such critic",
+                                  group="losses", metavar="X")
     rec_weight: float = setting(50.0, "beta, weight of the reconstruction loss (125 for super-resolution)",
                                 group="losses", metavar="X")
     stat_weight: float = setting(2.0, "gamma, weight of the colour statistics loss", group="losses", metavar="X")
@@ -110,9 +113,13 @@ class TrainConfig:
             raise ConfigError(f"num_3d_scales is {self.num_3d_scales}, expected 0 or more, or 'all'")
         if not all(1 <= count <= 10_000_000 for count in self.iterations):
             raise ConfigError(f"iterations is {':'.join(map(str, self.iterations))}, expected 1 to 10000000 each")
+        if not self.image_weight and not self.video_weight:
+            raise ConfigError("image_weight and video_weight are both 0, expected at least one critic")
         first, last = self.frames_per_step
-        if not 2 <= last <= first <= 10_000:
-            raise ConfigError(f"frames_per_step is {first}:{last}, expected A:B with A >= B >= 2")
+        least = 2 if self.video_weight else 1
+        if not least <= last <= first <= 10_000:
+            why = "; 1 is for models without a video critic, video_weight 0" if 0 < last < least else ""
+            raise ConfigError(f"frames_per_step is {first}:{last}, expected A:B with A >= B >= {least}{why}")
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
@@ -147,6 +154,25 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("save_seconds", 0.0, 1e6), ("noise_smooth_px", 0.0, 16.0), ("slow_motion", 1, 8),
 )
 
+# Other models than the paper's, by what they change, for any preset: the baseline of its Table 1, and what is left when
+# a part is taken away or replaced. SinGAN (All Frames): a 2D net that sees one frame, an image critic, one random frame
+# a step, SinGAN's own weight of the reconstruction, and noise new in every frame (docs/decisions.md).
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "singan-all-frames": {"num_3d_scales": 0, "neighbours": False, "noise": "frames", "noise_smooth_px": 0.0,
+                          "video_weight": 0.0, "stat_weight": 0.0, "rec_weight": 10.0, "frames_per_step": (1, 1)},
+    "no-colour-loss": {"stat_weight": 0.0},
+    "no-image-critic": {"image_weight": 0.0},
+    "no-video-critic": {"video_weight": 0.0},
+    "depthwise": {"separable": "depthwise"},
+    "r2plus1d": {"separable": "r2plus1d"},
+    "dense": {"separable": "dense"},
+    "all-3d": {"num_3d_scales": ALL_SCALES},
+    "all-2d": {"num_3d_scales": 0},
+}
+
+FIXED_BY_VARIANTS = frozenset(name for changes in VARIANTS.values() for name in changes)
+"""Settings that tell models apart; the others are their budget."""
+
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a
 # GPU and minutes, not yet measured on one. `draft`: a watchable result on a 2-core CPU in minutes; its 3D generators
 # are dense, which learn faster.
@@ -157,6 +183,7 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "fast": {**_QUICK, "iterations": (2000, 2000)},
     "draft": {**_QUICK, "iterations": (900, 150), "max_size_px": 112, "width": 16, "max_width": 16,
               "separable": "dense", "frames_per_step": (8, 4)},
+    "singan-all-frames": VARIANTS["singan-all-frames"],
 }
 
 

@@ -29,8 +29,3 @@ class Critic(nn.Module):
         for block in self.blocks:
             x = block(x, groups)
         return convolution_mean(x, self.tail.weight, self.tap_combinations).squeeze(1)
-
-
-def as_frames(clip: Tensor) -> Tensor:
-    """Single frames [N T, 3, H, W] of a clip [N, 3, T, H, W]."""
-    return clip.movedim(2, 1).flatten(0, 1)

@@ -28,17 +28,19 @@ class Generator(nn.Module):
     """Five convolutions from a clip with noise [N, 3, T, H, W] to a residual [N, 3, T, H, W] before its tanh.
 
     3D (section 3.3.1): separable convolutions over the volume. 2D (section 3.3.2): each frame with its previous and
-    next neighbour on the channel axis (at the ends the frame itself stands in), dense 3x3.
+    next neighbour on the channel axis (at the ends the frame itself stands in), dense 3x3; without `neighbours` each
+    frame alone, as in SinGAN.
     """
 
     def __init__(self, plan: ScalePlan, config: TrainConfig) -> None:
         super().__init__()
         self.is_3d = plan.kind == "3D"
+        self.neighbours = config.neighbours
         self.pad_once = config.padding == "once"
         kind: ConvKind = config.separable if self.is_3d else "2d"
         space: PadMode = "none" if config.padding == "once" else config.padding
         self.width = width = plan.channels
-        inputs = [3 if self.is_3d else 9, width, width, width]
+        inputs = [9 if self.neighbours and not self.is_3d else 3, width, width, width]
         self.blocks = nn.ModuleList(
             ConvNormAct(Conv(kind, c, width, pad_space=space, pad_time=PAD_TIME), width, track=True) for c in inputs)
         self.tail = Conv(kind, width, 3, pad_space=space, pad_time=PAD_TIME, gain=TAIL_GAIN)
@@ -47,7 +49,7 @@ class Generator(nn.Module):
     @property
     def reach_frames(self) -> int:
         """How many neighbouring frames each way a frame of the output depends on."""
-        return NUM_CONVS if self.is_3d else 1
+        return NUM_CONVS if self.is_3d else int(self.neighbours)
 
     def forward(self, x: Tensor, context: tuple[int, int] = (0, 0)) -> Tensor:
         """`context`: so many frames of `x` at its start and at its end are there to be seen by their neighbours only;
@@ -56,7 +58,9 @@ class Generator(nn.Module):
         kept = slice(context[0], t - context[1])
         if self.pad_once:
             x = pad(x, (NUM_CONVS,) * 4 + (0, 0))
-        x = channels_last(x if self.is_3d else with_neighbours(x, kept))
+        if not self.is_3d:
+            x = with_neighbours(x, kept) if self.neighbours else as_frames(x[:, :, kept])
+        x = channels_last(x)
         if self.training and self.tail.kind == "depthwise" and folds_norm_act(x, self.width):
             return self._forward_folded(x)
         for block in self.blocks:
@@ -78,12 +82,17 @@ class Generator(nn.Module):
         return y
 
 
+def as_frames(clip: Tensor) -> Tensor:
+    """Single frames [N T, C, H, W] of a clip [N, C, T, H, W]."""
+    return clip.movedim(2, 1).flatten(0, 1)
+
+
 def with_neighbours(x: Tensor, kept: slice = slice(None)) -> Tensor:
     """Frames [N T, 9, H, W] of `x` [N, 3, T, H, W]: the previous frame, the frame, the next one on the channel axis;
     of all frames, or of those `kept`."""
     before = torch.cat((x[:, :, :1], x[:, :, :-1]), 2)
     after = torch.cat((x[:, :, 1:], x[:, :, -1:]), 2)
-    return torch.cat((before, x, after), 1)[:, :, kept].movedim(2, 1).flatten(0, 1)
+    return as_frames(torch.cat((before, x, after), 1)[:, :, kept])
 
 
 def generate_scale(generator: Generator, coarser: Tensor | None, noise: Tensor | PhiloxNoise | None,

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .pictures import copy_opaque
+
 _DISPOSE_TO_NOTHING, _DISPOSE_TO_PREVIOUS = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class GifFrame:
-    """One image block: where it lies on the canvas, how it leaves it, and its bytes as a GIF of its own."""
+    """One image block: where it lies on the canvas, how it leaves it, and its bytes."""
 
     left: int
     top: int
@@ -27,16 +29,31 @@ class GifFrame:
     disposal: int
     ms: int | None
     """Duration; None without a graphic control block."""
-    still: bytes
+    interlaced: bool
+    colours: bytes
+    control: bytes
+    """The graphic control block, or nothing."""
+    codes: memoryview
+    """The LZW data of the file, as sub-blocks."""
+
+    def still(self) -> bytes:
+        """A GIF of its own, with the frame for a canvas."""
+        size = struct.pack("<HH", self.width, self.height)
+        table = bytes([0x80 | _table_bits(self.colours) if self.colours else 0, 0, 0]) + self.colours
+        descriptor = b",\0\0\0\0" + size + bytes([0x40 * self.interlaced])
+        return b"".join((b"GIF89a", size, table, self.control, descriptor, self.codes, b";"))
 
 
-def parse_gif(data: bytes) -> tuple[int, int, list[GifFrame], bool]:
-    """(width, height, frames, whether the trailer is there). Nothing is decoded; a frame cut short fails when drawn."""
+def parse_gif(data: bytes, most_frames: int) -> tuple[int, int, list[GifFrame], bool]:
+    """(width, height, frames, whether nothing is missing behind them): no more than `most_frames`, after which nothing
+    is looked at. Nothing is decoded; a frame cut short fails when drawn."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at, table = _colour_table(data, 13, flags)
     frames: list[GifFrame] = []
     control, disposal, ms = b"", 0, None
     while (marker := data[at : at + 1]) == b"!" or (marker == b"," and at + 10 <= len(data)):
+        if len(frames) == most_frames:
+            return width, height, frames, True
         if marker == b"!":
             if data[at + 1 : at + 2] == b"\xf9" and at + 8 <= len(data):
                 control, disposal = data[at : at + 8], data[at + 3] >> 2 & 7
@@ -46,30 +63,31 @@ def parse_gif(data: bytes) -> tuple[int, int, list[GifFrame], bool]:
         left, top, columns, rows, flags = struct.unpack_from("<HHHHB", data, at + 1)
         start, local = _colour_table(data, at + 10, flags)
         at = _skip_blocks(data, start + 1)
-        colours = local or table
-        head = struct.pack("<HHBBB", columns, rows, 0x80 | _table_bits(colours) if colours else 0, 0, 0)
-        descriptor = b"," + struct.pack("<HHHHB", 0, 0, columns, rows, flags & 0x40)
-        still = b"GIF89a" + head + colours + control + descriptor + data[start:at] + b";"
-        frames.append(GifFrame(left=left, top=top, width=columns, height=rows, disposal=disposal, ms=ms, still=still))
+        if data[start : start + 1] == b"\0":  # Pillow decodes it to whatever was in memory
+            raise ValueError("a frame has LZW codes of 0 bits")
+        frames.append(GifFrame(left=left, top=top, width=columns, height=rows, disposal=disposal, ms=ms,
+                               interlaced=bool(flags & 0x40), colours=local or table, control=control,
+                               codes=memoryview(data)[start:at]))
         control, disposal, ms = b"", 0, None
     return width, height, frames, marker == b";"
 
 
 def draw_gif(width: int, height: int, frames: list[GifFrame]) -> Iterator[npt.NDArray[np.uint8]]:
-    """The canvas after each frame, RGBA [height, width, 4], decoded as the caller asks for the next."""
+    """The canvas after each frame, RGBA [height, width, 4], decoded as the caller asks for the next, which draws over
+    it."""
     canvas = np.zeros((height, width, 4), np.uint8)
     for frame in frames:
-        with Image.open(io.BytesIO(frame.still), formats=("GIF",)) as image:
+        with Image.open(io.BytesIO(frame.still()), formats=("GIF",)) as image:
             drawn = np.asarray(image.convert("RGBA"))
-        place = np.s_[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
-        before = canvas[place].copy()
-        drawn = drawn[: before.shape[0], : before.shape[1]]  # what leaves the canvas is cut
-        canvas[place] = np.where(drawn[..., 3:] == 255, drawn, before)
-        yield canvas.copy()
+        place = canvas[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
+        before = place.copy() if frame.disposal == _DISPOSE_TO_PREVIOUS else None
+        drawn = drawn[: place.shape[0], : place.shape[1]]  # what leaves the canvas is cut
+        copy_opaque(place, drawn)
+        yield canvas
         if frame.disposal == _DISPOSE_TO_NOTHING:
-            canvas[place] = 0
-        elif frame.disposal == _DISPOSE_TO_PREVIOUS:
-            canvas[place] = before
+            place[:] = 0
+        elif before is not None:
+            place[:] = before
 
 
 def _colour_table(data: bytes, at: int, flags: int) -> tuple[int, bytes]:

@@ -9,34 +9,41 @@ import os
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, max_pool2d, pad
 
 from .clip import read_clip
+from .decoded import ClipError, Decoded
+from .limits import ReadLimits
+from .pictures import open_picture
 from .stills import read_still
 
 _STILLS = ("PNG", "JPEG", "WEBP")
 
 
-def read_mask(path: str | os.PathLike[str]) -> Tensor:
+def read_mask(path: str | os.PathLike[str], *, limits: ReadLimits | None = None) -> Tensor:
     """Read a mask, bool [T, H, W], from a picture (T is 1) or from whatever `read_clip` reads.
 
     Selected is what is lighter than mid-grey once transparency lies over black: white paint on a transparent layer
     selects what was painted.
 
     Raises:
-        ClipError: the file is neither.
+        ClipError: the file is neither, or beyond `limits`.
     """
-    still = _is_still(Path(path))
-    frames = read_still(path, background="black")[None] if still else read_clip(path, background="black").frames
+    still = _is_still(Path(path), limits or ReadLimits())
+    frames = read_still(path, background="black", limits=limits)[None] if still else \
+        read_clip(path, background="black", limits=limits).frames
     return torch.stack([frame.float().mean(-1) >= 128 for frame in frames])
 
 
-def _is_still(path: Path) -> bool:
+def _is_still(path: Path, limits: ReadLimits) -> bool:
     try:
-        with Image.open(path, formats=_STILLS) as image:
+        if not path.is_file():
+            return False  # a pipe would be waited for
+        with open_picture(path, _STILLS, Decoded(str(path), 0, None, None, "black", limits)) as image:
             return getattr(image, "n_frames", 1) == 1 or image.format == "MPO"
+    except ClipError:  # it is beyond the limits
+        raise
     except Exception:  # a folder, a video, or what is broken: `read_clip` tells
         return False
 

@@ -26,13 +26,14 @@ def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int,
 
     "volume": new in every frame at 3D scales, one map for all frames at 2D ones (section 3.3.2); at scale 0 the three
     colours share it. "split": at scale 0 one channel is a map for all frames and two are new in every frame, so that
-    what stays and what moves need not be told apart; finer scales have maps.
+    what stays and what moves need not be told apart; finer scales have maps. "frames": as "volume", and new in every
+    frame at 2D scales too, so that nothing ties frames together.
 
     With slow motion, where frames have a `path`, what is new in every frame at scale 0 goes along it instead
     (`path_noise`), and finer scales have maps.
     """
     if plan.index > 0:
-        if plan.kind == "2D" or config.noise == "split" or config.slow_motion > 1:
+        if is_map(plan, config):
             return PhiloxNoise(seed=seed, maps=3, stream=plan.index)
         return PhiloxNoise(seed=seed, stream=plan.index, first_frame=first_frame)
     split = config.noise == "split"
@@ -40,6 +41,11 @@ def scale_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int,
     if path is not None:
         return path_noise(noise, path, size, config.noise_smooth_px)
     return smooth_noise(noise, frames, size, config.noise_smooth_px)
+
+
+def is_map(plan: ScalePlan, config: TrainConfig) -> bool:
+    """Whether all frames share the noise of a scale, not the coarsest."""
+    return config.noise == "split" or config.slow_motion > 1 or (plan.kind == "2D" and config.noise == "volume")
 
 
 def path_noise(noise: PhiloxNoise, path: Tensor, size: tuple[int, int], deviation_px: float) -> Tensor:
@@ -63,8 +69,10 @@ def path_places(first: int, frames: int, total: int, device: torch.device | str 
 def sample_noise(plan: ScalePlan, config: TrainConfig, seed: Tensor, frames: int, size: tuple[int, int], *,
                  first: ScalePlan, first_frame: int = 0, path: Tensor | None = None) -> Tensor | PhiloxNoise | None:
     """The noise that a sample, which begins at the scale `first`, takes at a scale: `scale_noise`, but none at the 2D
-    scales behind 3D ones of "split". Training needs it there; shown, it is a halftone (docs/decisions.md)."""
-    if config.noise == "split" and first.kind == "3D" and plan.kind == "2D":
+    scales of "split" behind 3D ones or the coarsest. Training needs it there; shown, it is a halftone
+    (docs/decisions.md)."""
+    layout_is_there = plan.index > first.index and (first.kind == "3D" or first.index == 0)
+    if config.noise == "split" and plan.kind == "2D" and layout_is_there:
         return None
     return scale_noise(plan, config, seed, frames, size, first_frame=first_frame, path=path)
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from .clip import Clip, frames_from_tensor
+from .clip import Clip, frames_from_tensor, tensor_from_frames
 from .config import TrainConfig
 from .noise import fixed_noise
 from .pyramid import build_pyramid, fit_size, plan_scales
-from .runs import SCHEMA, Run
+from .run_records import SCHEMA
+from .runs import Run
 from .storage import RunError, write_bytes, write_json, write_tensors
 
 # Settings that another session of the same run may change: they decide where and how often, not what is learned.
@@ -41,16 +42,17 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
     plans = plan_scales(height, width, len(clip.frame_ms), config)
     path.mkdir(parents=True, exist_ok=True)
     # config.json comes last: a folder that has it has everything.
-    finest = build_pyramid(clip.to_tensor(), [(height, width)])[0]
-    write_tensors(path / "clip.safetensors", {"frames": frames_from_tensor(finest)})
+    finest = torch.cat([frames_from_tensor(build_pyramid(tensor_from_frames(part), [(height, width)])[0])
+                        for part in clip.frames.split(16)])  # in float32 the whole clip has four times its bytes
     z_fixed = fixed_noise(plans[0], len(clip.frame_ms), config)
-    write_tensors(path / "z_fixed.safetensors", {"z_fixed": z_fixed})
+    sha256 = {"clip.safetensors": write_tensors(path / "clip.safetensors", {"frames": finest}),
+              "z_fixed.safetensors": write_tensors(path / "z_fixed.safetensors", {"z_fixed": z_fixed})}
     write_json(path / "config.json", {
         "schema": SCHEMA,
         "versions": {"sgif": package_version("sgif"), "torch": torch.__version__, "python": platform.python_version()},
         "clip": {"source": clip.source, "digest": clip.digest(), "height": height, "width": width,
                  "frame_ms": list(clip.frame_ms), "notes": list(clip.notes), "window": clip.window},
-        "config": config.to_json(),
+        "config": config.to_json(), "sha256": sha256,
     })
     return Run(path)
 
@@ -70,16 +72,18 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def keep_rows_before(path: Path, scale: int, iteration: int) -> None:
-    """Drop the rows of a log that training will write again, and a last line that a kill cut short."""
+    """Drop the rows of a log that training will write again, and lines that are none: a kill cuts the last one
+    short."""
     kept = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
-        except ValueError:
+            earlier = (row["scale"], row["iteration"]) <= (scale, iteration)
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
-        if (row["scale"], row["iteration"]) <= (scale, iteration):
-            kept.append(line + "\n")
-    write_bytes(path, "".join(kept).encode())
+        if earlier:
+            kept.append(line + b"\n")
+    write_bytes(path, b"".join(kept))
 
 
 def _is_beginning(file: Path) -> bool:

@@ -1,10 +1,11 @@
 """A run: what training left in a folder, and the object that samples from it.
 
-    config.json               settings, the clip's digest and durations, the scales, versions
+    config.json               settings, the clip's digest and durations, versions, hashes of the next two
     clip.safetensors          the clip at the finest scale, uint8 [T, H, W, 3]
     z_fixed.safetensors       z* [1, 3, T, h, w], the noise that reconstructs the clip
     stats.jsonl               a row per logged iteration: losses, seconds per phase, frames per second, peak memory
-    scale_00/ ... scale_NN/   generator, image_critic, video_critic (.safetensors), scale.json, preview.gif
+    scale_00/ ... scale_NN/   generator, image_critic, video_critic (.safetensors), preview.gif, and
+                              scale.json: results and hashes of these files
     state.safetensors         weights and optimizers in the middle of a scale; gone when the run is finished
 """
 
@@ -25,9 +26,11 @@ from .device import resolve_device
 from .generator import Generator
 from .noise import clip_path, noise_seed, sample_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
+from .run_records import check_run_record, check_scale_record
 from .sampling import (
     ScaleNoise,
     TrainedScale,
+    check_shape,
     device_of,
     gather,
     lead_frames,
@@ -35,9 +38,7 @@ from .sampling import (
     run_scales,
     stream,
 )
-from .storage import RunError, load_weights, read_json, read_tensors
-
-SCHEMA = 1
+from .storage import RunError, check_finite, load_network, read_json, read_tensors
 
 
 class Run:
@@ -51,7 +52,10 @@ class Run:
         self.path = Path(path)
         if not (self.path / "config.json").is_file():
             raise RunError(f"{self.path} is not a run folder (no config.json); expected one that 'sgif train' wrote")
-        self.record: dict[str, Any] = _checked_record(read_json(self.path / "config.json"), self.path)
+        record_path = self.path / "config.json"
+        self.record: dict[str, Any] = check_run_record(read_json(record_path), record_path)
+        self.sha256: dict[str, str] = self.record.get("sha256") or {}
+        """Of the clip and z*, by file; none in a run of schema 1."""
         clip = self.record["clip"]
         self.source: str = clip["source"]
         self.frame_ms: tuple[int, ...] = tuple(clip["frame_ms"])
@@ -78,11 +82,8 @@ class Run:
     @cached_property
     def frames(self) -> Tensor:
         """The clip at the finest scale, uint8 [T, H, W, 3]."""
-        frames = read_tensors(self.path / "clip.safetensors")[0].get("frames")
-        expected = (self.num_frames, *self.sizes[-1], 3)
-        if frames is None or tuple(frames.shape) != expected or frames.dtype != torch.uint8:
-            raise RunError(f"{self.path / 'clip.safetensors'} does not hold the clip, uint8 frames {expected}")
-        return frames
+        expected = torch.empty((self.num_frames, *self.sizes[-1], 3), dtype=torch.uint8, device="meta")
+        return self._tensor("clip.safetensors", "frames", expected)
 
     @cached_property
     def clip(self) -> Tensor:
@@ -97,18 +98,26 @@ class Run:
     @cached_property
     def z_fixed(self) -> Tensor:
         """z* [1, 3, frames_made, h, w]."""
-        noise = read_tensors(self.path / "z_fixed.safetensors")[0].get("z_fixed")
-        expected = (1, 3, self.frames_made, *self.sizes[0])
-        if noise is None or tuple(noise.shape) != expected:
-            raise RunError(f"{self.path / 'z_fixed.safetensors'} does not hold z_fixed {expected}")
-        return noise
+        return self._tensor("z_fixed.safetensors", "z_fixed",
+                            torch.empty((1, 3, self.frames_made, *self.sizes[0]), device="meta"))
+
+    def _tensor(self, file: str, name: str, expected: Tensor) -> Tensor:
+        """The one tensor of a file beside config.json."""
+        path = self.path / file
+        tensors, _ = read_tensors(path, {name: expected}, self.sha256.get(file))
+        check_finite(tensors, path)
+        return tensors[name]
 
     def scale_record(self, scale: int) -> dict[str, Any]:
         """What scale.json says of a finished scale."""
-        record = read_json(self.scale_dir(scale) / "scale.json")
-        if not isinstance(record, dict) or not isinstance(record.get("noise_amp"), float):
-            raise RunError(f"{self.scale_dir(scale) / 'scale.json'} has no noise_amp: the run folder is damaged")
-        return record
+        path = self.scale_dir(scale) / "scale.json"
+        return check_scale_record(read_json(path), self.plans[scale], path, hashed=bool(self.sha256))
+
+    def network_file(self, scale: int, name: str) -> tuple[Path, str | None]:
+        """The file of a finished scale's generator, image_critic or video_critic, and its SHA-256, None where the run
+        has none."""
+        file = f"{name}.safetensors"
+        return self.scale_dir(scale) / file, (self.scale_record(scale).get("sha256") or {}).get(file)
 
     def stages(self, device: torch.device, count: int | None = None) -> list[TrainedScale]:
         """The first `count` finished scales (all by default), frozen, on `device`."""
@@ -116,8 +125,8 @@ class Run:
 
     def stage(self, scale: int, device: torch.device) -> TrainedScale:
         """A finished scale, frozen, on `device`."""
-        generator = Generator(self.plans[scale], self.config)
-        load_weights(generator, self.scale_dir(scale) / "generator.safetensors")
+        generator = load_network(lambda: Generator(self.plans[scale], self.config),
+                                 *self.network_file(scale, "generator"))
         generator.to(device).eval().requires_grad_(False)
         return TrainedScale(plan=self.plans[scale], generator=generator,
                             noise_amp=self.scale_record(scale)["noise_amp"])
@@ -174,8 +183,7 @@ class Run:
         stages = self.usable_stages(start_scale, device)
         trained = stages[-1].plan.size
         height, width = trained if size is None else size
-        if frames < 1 or min(height, width) < 2:
-            raise ValueError(f"{frames} frames of {height}x{width}: expected at least one frame and 2x2 pixels")
+        check_shape(frames, height, width)
         if loop or start_scale:
             self.refuse_slow_motion("a loop" if loop else f"start_scale {start_scale}")
         if loop:
@@ -249,18 +257,3 @@ class Run:
 def load_run(path: str | Path) -> Run:
     """Open a run folder. Raises RunError when it is none."""
     return Run(Path(path))
-
-
-def _checked_record(record: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(record, dict) or type(record.get("schema")) is not int:
-        raise RunError(f"{path / 'config.json'} has no schema version: this is not a run folder")
-    if record["schema"] > SCHEMA:
-        raise RunError(f"{path} has schema {record['schema']}, this sgif reads up to {SCHEMA}: install a newer sgif")
-    clip = record.get("clip")
-    if not isinstance(clip, dict) or not isinstance(record.get("config"), dict):
-        clip = {}
-    durations = clip.get("frame_ms")
-    if not isinstance(durations, list) or len(durations) < 2 or not isinstance(clip.get("source"), str) \
-            or any(type(value) is not int for value in (clip.get("height"), clip.get("width"), *durations)):
-        raise RunError(f"{path / 'config.json'} lacks the clip or the settings: the run folder is damaged")
-    return record

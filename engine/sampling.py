@@ -25,6 +25,7 @@ from .windows import MAX_VALUES, windowed_residual
 MAX_FRAMES = 64  # made at once: with 5 seen on either side, a 3D scale's work is 1.16 times that of a whole clip
 MIN_FRAMES_3D = 8  # 2.25 times; with 4 it would be 3.5 times
 NOISE_FRAMES = 4  # drawn noise begins at multiples of it
+MAX_SIDE_PX = 1 << 16
 
 ScaleNoise = Tensor | PhiloxNoise | None
 """Noise of a scale: [1, 3, T, H, W], or drawn where it is used, or none."""
@@ -91,7 +92,9 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
     first, last = (0, frames) if lead is None else (-lead, frames + lead)
     lowest, highest = (first, last) if lead is None else (first - reach, last + reach)
     below = None if coarser is None else FrameStream(coarser, lowest)
-    drawn = NOISE_FRAMES if coarser is None else min(count, NOISE_FRAMES)  # above scale 0, frames of 2D ones share it
+    drawn = NOISE_FRAMES
+    if coarser is not None and count < NOISE_FRAMES and _is_shared(noise(stage.plan, size, 0, NOISE_FRAMES)):
+        drawn = count
     inputs = FrameStream(_inputs(stage, below, noise, (lowest, highest), size, drawn), lowest)
 
     def part(start: int, end: int) -> Tensor:
@@ -163,14 +166,28 @@ def looped(noise: NoiseSource, frames: int) -> NoiseSource:
             before = start % NOISE_FRAMES  # drawn to be left out
             drawn = before + min(left, frames - start)
             part = noise(plan, size, start - before, drawn)
-            if part is None or (isinstance(part, PhiloxNoise) and part.maps_of(3) == 3):
-                return part  # the same in all frames
+            if part is None or _is_shared(part):
+                return part
             if isinstance(part, PhiloxNoise):
                 part = scaled_noise((1, 3, drawn, *size), part, 1.0)
             parts.append(part[:, :, before:])
             first += drawn - before
         return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
     return around
+
+
+def check_shape(frames: int, height: int, width: int, *, least_frames: int = 1) -> None:
+    """Refuse a clip that cannot be made, or that nobody can mean. Raises ValueError."""
+    if frames < least_frames or min(height, width) < 2:
+        least = ("one frame", "two frames")[least_frames - 1]
+        raise ValueError(f"{frames} frames of {height}x{width}: expected at least {least} and 2x2 pixels")
+    if max(height, width) > MAX_SIDE_PX:
+        raise ValueError(f"{frames} frames of {height}x{width}: expected at most {MAX_SIDE_PX} pixels each way")
+
+
+def _is_shared(noise: ScaleNoise) -> bool:
+    """Whether it is the same in all frames."""
+    return noise is None or (isinstance(noise, PhiloxNoise) and noise.maps_of(3) == 3)
 
 
 def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..kernels import channels_last, frame_color_statistics, upsample_add_noise, upsample_tanh_residual
 from .config import TrainConfig
-from .critics import Critic, as_frames
+from .critics import Critic
 from .device import frames_on
-from .generator import Generator, generate_scale
+from .generator import Generator, as_frames, generate_scale
 from .layers import set_checkpointing, untracked, weights_cast
 from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
 from .noise import clip_path, noise_seed, scale_noise
@@ -42,8 +42,8 @@ class Draw:
 
     real: Tensor            # [1, 3, t, H, W]
     coarse: Tensor          # [1, 3, k t, h, w]: the window as the coarser scales reconstruct it; at scale 0 of z*
-    real_mean: Tensor       # [1, t, 3], of the colours of each frame
-    real_cov: Tensor        # [1, t, 3, 3]
+    real_mean: Tensor | None  # [1, t, 3], of the colours of each frame; None without a loss of colours
+    real_cov: Tensor | None   # [1, t, 3, 3]
     seed: Tensor            # int64, all its noise derives from it
     image_mix: Tensor       # [k t, 1, 1, 1], of real and fake frames in the image critic's penalty
     video_mix: Tensor       # [1, 1, 1, 1, 1], the video critic's
@@ -59,13 +59,16 @@ class Batch:
 
 
 class ScaleTrainer:
-    """The networks of one scale and how they learn. Every random number derives from (seed, scale, iteration)."""
+    """The networks of one scale and how they learn: a generator, and the critics whose weight is not 0. Every random
+    number derives from (seed, scale, iteration)."""
 
     def __init__(self, plan: ScalePlan, config: TrainConfig, coarser: list[TrainedScale], data: ScaleData,
                  device: torch.device) -> None:
         self.plan, self.config, self.coarser, self.data, self.device = plan, config, coarser, data, device
-        by_frame = zip(*(frame_color_statistics(frame) for frame in data.real.split(1, 2)), strict=True)
-        self.colors = [torch.cat(statistic, 1).to(device) for statistic in by_frame]  # of the whole clip
+        self.colors: list[Tensor] | None = None  # of the whole clip
+        if config.stat_weight:
+            by_frame = zip(*(frame_color_statistics(frame) for frame in data.real.split(1, 2)), strict=True)
+            self.colors = [torch.cat(statistic, 1).to(device) for statistic in by_frame]
         self.clock = PhaseClock(device)
         self.amplitudes = torch.tensor([data.noise_amp, 0.0], device=device)  # z_opt is zero above scale 0
         weights = {"D/image": 1.0, "D/image_gp": config.gp_weight, "D/video": 1.0, "D/video_gp": config.gp_weight,
@@ -78,19 +81,19 @@ class ScaleTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_source(config.seed, "weights", plan.index).initial_seed())
             self.generator = Generator(plan, config)
-            self.image_critic = Critic(dims=2, width=plan.channels)
-            self.video_critic = Critic(dims=3, width=plan.channels)
+            critics = (("image", 2, config.image_weight), ("video", 3, config.video_weight))
+            self.critics = {name: Critic(dims=dims, width=plan.channels) for name, dims, weight in critics if weight}
         for network in self.networks.values():
             network.to(device).train()
             set_checkpointing(network, config.checkpointing)
-        critics = [*self.image_critic.parameters(), *self.video_critic.parameters()]
-        self.optimizers = {"generator": self._adam(self.generator.parameters()), "critics": self._adam(critics)}
+        judges = [parameter for critic in self.critics.values() for parameter in critic.parameters()]
+        self.optimizers = {"generator": self._adam(self.generator.parameters()), "critics": self._adam(judges)}
         self.captured = config.graphs and device.type == "cuda"
         self.graph: StepGraph | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator, "image_critic": self.image_critic, "video_critic": self.video_critic}
+        return {"generator": self.generator, **{f"{name}_critic": critic for name, critic in self.critics.items()}}
 
     def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
         on_gpu = self.device.type == "cuda"
@@ -177,7 +180,7 @@ class ScaleTrainer:
         def mix(name: str, *shape: int) -> Tensor:
             return uniform(shape, config.seed, "mix", name, self.plan.index, iteration, k, device=self.device)
 
-        mean, cov = (statistic[:, first:first + frames] for statistic in self.colors)
+        mean, cov = (statistic[:, first:first + frames] for statistic in self.colors) if self.colors else (None, None)
         coarse = data.z_fixed if data.coarser_reconstruction is None else data.coarser_reconstruction
         return Draw(real=frames_on(self.device, data.real, first, frames),
                     coarse=frames_on(self.device, coarse, per_frame * first, made), real_mean=mean, real_cov=cov,
@@ -207,7 +210,7 @@ class ScaleTrainer:
         return upsample_tanh_residual(batch.coarser, self.plan.size, self.generator(batch.inputs))
 
     def critic_step(self, draw: Draw, fake: Tensor) -> Losses:
-        """Both critics, eq. 4: E[D(fake)] - E[D(real)] + lambda penalty. Each term is differentiated as soon as it is
+        """The critics, eq. 4: E[D(fake)] - E[D(real)] + lambda penalty. Each term is differentiated as soon as it is
         there, so that what one needs for that is gone before the next comes. With slow motion the image critic sees all
         that is made, beside each real frame as often as it is needed, the video critic every k-th frame (5.2)."""
         self._critics_learn(True)
@@ -215,10 +218,11 @@ class ScaleTrainer:
         losses: Losses = {}
         real, fake = channels_last(draw.real), channels_last(fake)  # once for both: frames are then a view
         as_many = channels_last(real.repeat_interleave(self.plan.slow_motion, 2)) if self.plan.slow_motion > 1 else real
-        pairs = {"image": (self.image_critic, as_frames(as_many), as_frames(fake), draw.image_mix),
-                 "video": (self.video_critic, real, self._at_clip_rate(fake), draw.video_mix)}
-        with weights_cast((self.image_critic, self.video_critic), self.device.type):
-            for name, (critic, real_x, fake_x, mix) in pairs.items():
+        pairs = {"image": (as_frames(as_many), as_frames(fake), draw.image_mix),
+                 "video": (real, self._at_clip_rate(fake), draw.video_mix)}
+        with weights_cast(self.critics.values(), self.device.type):
+            for name, critic in self.critics.items():
+                real_x, fake_x, mix = pairs[name]
                 with self.clock(f"D/{name}"):
                     scores = critic(torch.cat((real_x, fake_x)), groups=2)
                     losses[f"D/{name}"] = self._differentiated(f"D/{name}", (scores * self.fake_minus_real[name]).sum())
@@ -232,21 +236,24 @@ class ScaleTrainer:
         return losses
 
     def generator_step(self, draw: Draw, clips: Tensor) -> Losses:
-        """The generator, eq. 3: both adversarial losses, reconstruction and colour statistics. Their gradients meet at
-        the clips, one after the other. With slow motion all but the image critic see every k-th frame."""
+        """The generator, eq. 3: adversarial losses, reconstruction and colour statistics. Their gradients meet at the
+        clips, one after the other. With slow motion all but the image critic see every k-th frame."""
         self._critics_learn(False)
         self.optimizers["generator"].zero_grad(set_to_none=True)
         fake, reconstruction = (part.detach().requires_grad_() for part in clips.split(1))
-        critics = self.image_critic, self.video_critic
-        with self.clock("G/losses"), weights_cast(critics, self.device.type):
-            losses: Losses = {}
-            for name, loss in (
-                    ("G/image", lambda: -self.image_critic(as_frames(fake)).mean()),
-                    ("G/video", lambda: -self.video_critic(self._at_clip_rate(fake)).mean()),
-                    ("G/rec", lambda: reconstruction_loss(self._at_clip_rate(reconstruction), draw.real)),
-                    ("G/stat", lambda: color_statistics_loss(self._at_clip_rate(fake), draw.real_mean,
-                                                             draw.real_cov))):
-                losses[name] = self._differentiated(name, loss())
+        losses: Losses = {}
+
+        def add(name: str, loss: Tensor) -> None:
+            losses[name] = self._differentiated(name, loss)
+
+        with self.clock("G/losses"), weights_cast(self.critics.values(), self.device.type):
+            if "image" in self.critics:
+                add("G/image", -self.critics["image"](as_frames(fake)).mean())
+            if "video" in self.critics:
+                add("G/video", -self.critics["video"](self._at_clip_rate(fake)).mean())
+            add("G/rec", reconstruction_loss(self._at_clip_rate(reconstruction), draw.real))
+            if draw.real_mean is not None and draw.real_cov is not None:
+                add("G/stat", color_statistics_loss(self._at_clip_rate(fake), draw.real_mean, draw.real_cov))
         with self.clock("G/backward"):
             assert fake.grad is not None
             assert reconstruction.grad is not None
@@ -268,5 +275,5 @@ class ScaleTrainer:
 
     def _critics_learn(self, enabled: bool) -> None:
         """In generator steps the critics' weights take no gradient."""
-        self.image_critic.requires_grad_(enabled)
-        self.video_critic.requires_grad_(enabled)
+        for critic in self.critics.values():
+            critic.requires_grad_(enabled)

@@ -27,7 +27,18 @@ from .run_folder import append_row, keep_rows_before, open_or_create_run
 from .runs import Run
 from .sampling import TrainedScale, gather, reconstruct
 from .step import ScaleData, ScaleTrainer
-from .storage import RunError, fill_module, read_tensors, sync_folder, write_json, write_tensors
+from .storage import (
+    RunError,
+    check_finite,
+    check_tensors,
+    read_tensors,
+    sha256_of,
+    sync_folder,
+    write_json,
+    write_tensors,
+)
+
+SLOTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of every parameter
 
 
 class TrainingStopped(RuntimeError):
@@ -131,6 +142,7 @@ def _read_state(run: Run) -> State | None:
         return None
     tensors, place = read_tensors(path)
     if any(type(place.get(name)) is not int for name in ("scale", "iteration")) \
+            or type(place.get("seconds", 0.0)) not in (int, float) \
             or not 0 <= place["scale"] < len(run.plans) \
             or not 0 <= place["iteration"] < run.plans[place["scale"]].iterations:
         raise RunError(f"{path} does not say its scale and iteration: the run folder is damaged, remove that file")
@@ -199,10 +211,11 @@ class ScaleSession:
         """Take over the coarser scale's weights where names and shapes match, in all three networks."""
         if self.scale == 0:
             return
-        folder = self.run.scale_dir(self.scale - 1)
         for name, network in self.trainer.networks.items():
             own = network.state_dict()
-            earlier = read_tensors(folder / f"{name}.safetensors")[0]
+            path, sha256 = self.run.network_file(self.scale - 1, name)
+            earlier = read_tensors(path, sha256=sha256)[0]
+            check_finite(earlier, path)
             if own.keys() == earlier.keys() and all(own[key].shape == earlier[key].shape for key in own):
                 network.load_state_dict(earlier)
 
@@ -235,22 +248,19 @@ class ScaleSession:
     def _restore(self, state: State) -> None:
         """The inverse of `_save`. Raises RunError when the state does not fit."""
         tensors, place = state
-        path = self.run.path / "state.safetensors"
+        slots = {f"adam.{name}.{index}.": dict(zip(SLOTS, (torch.zeros(()), weight, weight), strict=True))
+                 for name, optimizer in self.trainer.optimizers.items()
+                 for index, weight in enumerate(optimizer.param_groups[0]["params"])}
+        weights = {f"{name}.": network.state_dict() for name, network in self.trainer.networks.items()}
+        expected = {prefix + key: value for prefix, values in {**weights, **slots}.items()
+                    for key, value in values.items()}
+        check_tensors(tensors, expected, self.run.path / "state.safetensors")
         for name, network in self.trainer.networks.items():
-            prefix = f"{name}."
-            fill_module(network, {key.removeprefix(prefix): value for key, value in tensors.items()
-                                  if key.startswith(prefix)}, path)
+            network.load_state_dict({key: tensors[f"{name}.{key}"] for key in network.state_dict()})
         for name, optimizer in self.trainer.optimizers.items():
             whole = optimizer.state_dict()
-            parameters = optimizer.param_groups[0]["params"]
-            slots = ("step", "exp_avg", "exp_avg_sq")
-            try:
-                whole["state"] = {i: {slot: tensors[f"adam.{name}.{i}.{slot}"] for slot in slots}
-                                  for i in range(len(parameters))}
-            except KeyError as error:
-                raise RunError(f"{path}: tensor {error.args[0]} is missing") from None
-            if any(whole["state"][i][slot].shape != p.shape for i, p in enumerate(parameters) for slot in slots[1:]):
-                raise RunError(f"{path}: the optimizer's state does not fit the networks")
+            whole["state"] = {index: {slot: tensors[f"adam.{name}.{index}.{slot}"] for slot in SLOTS}
+                              for index in range(len(optimizer.param_groups[0]["params"]))}
             optimizer.load_state_dict(whole)
         self.iteration, self.seconds = place["iteration"], float(place.get("seconds", 0.0))
 
@@ -259,17 +269,19 @@ class ScaleSession:
         folder = self.run.scale_dir(self.scale)
         partial = folder.with_name(folder.name + ".partial")
         partial.mkdir()
-        for name, network in self.trainer.networks.items():
-            write_tensors(partial / f"{name}.safetensors", network.state_dict())
+        sha256 = {f"{name}.safetensors": write_tensors(partial / f"{name}.safetensors", network.state_dict())
+                  for name, network in self.trainer.networks.items()}
         generator = self.trainer.generator.eval().requires_grad_(False)
         stages = [*self.coarser, TrainedScale(plan=self.plan, generator=generator, noise_amp=self.data.noise_amp)]
         reconstruction = gather(reconstruct(stages, self.data.z_fixed), self.run.frames_made)
         psnr = psnr_db(reconstruction[:, :, ::self.config.slow_motion], self.data.real)
         write_preview(partial / "preview.gif", stages, reconstruction, self.run)
+        sha256["preview.gif"] = sha256_of(partial / "preview.gif")
         write_json(partial / "scale.json", {
             "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,
             "iterations": self.plan.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),
             "seconds": round(self.seconds, 3), "device": describe_device(self.device), "losses": losses,
+            "sha256": sha256,
         })
         partial.rename(folder)
         sync_folder(self.run.path)

@@ -22,6 +22,7 @@ from PIL import Image
 Array = np.ndarray
 
 HEIGHT, WIDTH, FRAMES, DELAY = 96, 160, 12, 100  # pixels, pixels, frames, milliseconds a frame
+SEED = 22
 SCALE = 3  # supersampling, in both directions
 HORIZON = 66  # the row at eye level
 FOCAL = 140.0  # in pixels: a ray through pixel (row, column) climbs (HORIZON - row) / FOCAL per unit of distance
@@ -169,7 +170,7 @@ def write_gif(frames: list[Array], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("clouds.gif"))
-    parser.add_argument("--seed", type=int, default=22)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--still", action="store_true", help="write the first frame alone, all its colours, as a PNG")
     args = parser.parse_args()
     scene = Scene(args.seed)

@@ -16,10 +16,10 @@ from torch import Tensor
 from ...kernels import resize, upsample
 from ..clip import frames_from_tensor, tensor_from_frames
 from ..config import ConfigError
-from ..noise import noise_seed, sample_noise
+from ..noise import is_map, noise_seed, sample_noise
 from ..pyramid import ScalePlan
 from ..runs import Run
-from ..sampling import ScaleNoise, TrainedScale, device_of, gather, run_scales, scaled_size
+from ..sampling import ScaleNoise, TrainedScale, check_shape, device_of, gather, run_scales, scaled_size
 
 MAX_MOTION = 10.0
 
@@ -78,9 +78,8 @@ def _animate(run: Run, still: Tensor, frames: int, start_scale: int, size: tuple
     height, width = still_size((still.shape[0], still.shape[1]), trained) if size is None else size
     if not 0 <= motion <= MAX_MOTION:
         raise ConfigError(f"motion is {motion:g}, expected 0 to {MAX_MOTION:g}")
-    if frames < 2 or min(height, width) < 2:
-        raise ValueError(f"{frames} frames of {height}x{width}: expected at least two frames and 2x2 pixels")
-    if not motion and (run.config.noise == "split" or run.plans[start_scale].kind == "2D"):
+    check_shape(frames, height, width, least_frames=2)
+    if not motion and is_map(run.plans[start_scale], run.config):
         raise ConfigError(f"motion is 0, and from start scale {start_scale} on all frames of {run.path} share their "
                           "noise, so nothing would move: expected more than 0")
     return _moving(run, stages, still, frames, start_scale, (height, width), motion, keep_colours, seed)

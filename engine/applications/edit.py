@@ -26,7 +26,16 @@ from ..clip import Clip, frames_from_tensor, tensor_from_frames
 from ..masks import check_mask, mask_weights
 from ..noise import noise_seed, sample_noise
 from ..pyramid import ScalePlan, fit_size
-from ..sampling import NOISE_FRAMES, FrameStream, ScaleNoise, TrainedScale, device_of, run_scale, scaled_size
+from ..sampling import (
+    NOISE_FRAMES,
+    FrameStream,
+    ScaleNoise,
+    TrainedScale,
+    check_shape,
+    device_of,
+    run_scale,
+    scaled_size,
+)
 from ..storage import RunError
 
 if TYPE_CHECKING:
@@ -76,11 +85,10 @@ def edit_frames(run: Run, clip: Clip, *, mask: Tensor | None = None, start_scale
                        "or a mask of what is to be made anew")
     trained = stages[-1].plan.size
     size = size or fitted_size(clip, trained, run.sizes[-1])
-    if min(size) < 2:
-        raise ValueError(f"the size is {size[0]}x{size[1]}, expected at least 2x2 pixels")
+    check_shape(len(clip.frames), *size)
     border_px = round(BORDER * min(size)) if border_px is None else border_px
-    if border_px < 0:
-        raise ValueError(f"the border is {border_px} pixels wide, expected 0 or more")
+    if not 0 <= border_px <= max(size):
+        raise ValueError(f"the border is {border_px} pixels wide, expected 0 to {max(size)}, the frame's longer side")
     if mask is not None:
         check_mask(mask, len(clip.frames), (clip.frames.shape[1], clip.frames.shape[2]))
     edit = _Edit(run=run, stages=stages[start:], frames=clip.frames, mask=mask, size=size, border_px=border_px)

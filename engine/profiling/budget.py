@@ -38,11 +38,12 @@ class Fit:
 
 def option_sets(config: TrainConfig) -> dict[str, TrainConfig]:
     """Settings that decide how much memory a step takes, by the options that a user would add."""
-    first, _ = config.frames_per_step
+    first, last = config.frames_per_step
+    least = min(last, 2)
     small = replace(config, amp=True, checkpointing=True)
     sets = {"as set": config, "--amp": replace(config, amp=True),
             "--checkpointing": replace(config, checkpointing=True), "--amp --checkpointing": small,
-            f"--amp --checkpointing --frames-per-step {first}:2": replace(small, frames_per_step=(first, 2))}
+            f"--amp --checkpointing --frames-per-step {first}:{least}": replace(small, frames_per_step=(first, least))}
     kept: dict[str, TrainConfig] = {}
     for options, changed in sets.items():
         if changed not in kept.values():

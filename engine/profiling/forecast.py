@@ -78,7 +78,7 @@ def forecast_scale(plans: Sequence[ScalePlan], scale: int, num_frames: int, conf
         plan=plans[scale], peak_bytes=rehearsal.peak_bytes + workspace,
         peak_phase=max(rehearsal.phases, key=lambda name: rehearsal.phases[name].peak_bytes),
         host_bytes=rehearsal.lasting.clips, lasting=rehearsal.lasting, workspace_bytes=workspace,
-        parameters=rehearsal.parameters, shapes=step_shapes(plans, scale), phases=rehearsal.phases)
+        parameters=rehearsal.parameters, shapes=step_shapes(plans, scale, config), phases=rehearsal.phases)
 
 
 def forecast_largest(height: int, width: int, num_frames: int, config: TrainConfig,
@@ -97,12 +97,17 @@ def largest_scale(plans: Sequence[ScalePlan]) -> int:
     return max(plans, key=lambda plan: plan.channels * plan.height * plan.width * plan.frames_made).index
 
 
-def step_shapes(plans: Sequence[ScalePlan], scale: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of what a step of a scale works on; the networks' are those of one call."""
+def step_shapes(plans: Sequence[ScalePlan], scale: int, config: TrainConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a step of a scale works on; the networks' are those of one call, of the critics that there are."""
     plan = plans[scale]
     frames, made, size = plan.frames_per_step, plan.frames_made, plan.size
     shapes: dict[str, tuple[int, ...]] = {"window": (1, 3, frames, *size)}
     if scale:
         shapes["coarser"] = (2, 3, made, *plans[scale - 1].size)
-    shapes["generator"] = (2, 3, made, *size) if plan.kind == "3D" else (2 * made, 9, *size)
-    return {**shapes, "image_critic": (2 * made, 3, *size), "video_critic": (2, 3, frames, *size)}
+    shapes["generator"] = (2, 3, made, *size) if plan.kind == "3D" else \
+        (2 * made, 9 if config.neighbours else 3, *size)
+    if config.image_weight:
+        shapes["image_critic"] = (2 * made, 3, *size)
+    if config.video_weight:
+        shapes["video_critic"] = (2, 3, frames, *size)
+    return shapes

@@ -55,7 +55,7 @@ def settings_that_fit(height: int, width: int, num_frames: int, config: TrainCon
     first, last = config.frames_per_step
 
     def frames(share: float) -> tuple[int, int]:
-        return first, max(2, int(last * share))
+        return first, min(last, max(2, int(last * share)))
 
     def need(changed: TrainConfig) -> int:
         return forecast_largest(height, width, num_frames, changed, device).peak_bytes

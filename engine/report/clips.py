@@ -20,7 +20,9 @@ from torch import Tensor
 from ...kernels import resize
 from ..applications.slow_motion import frame_durations
 from ..clip import frames_from_tensor, read_clip, tensor_from_frames
+from ..limits import ReadLimits
 from ..pages.frames import packed
+from ..preview import MIN_HEIGHT_PX
 from ..runs import Run
 
 Size = tuple[int, int]  # height, width
@@ -89,10 +91,12 @@ def main_clips(run: Run, frames: int, samples: int, device: str | None) -> list[
 def preview(run: Run, scale: int, frames: int) -> Moving:
     """The real clip at a finished scale's size, and what preview.gif has beside it: reconstruction and two samples.
     Raises ClipError where that is no clip of such frames."""
-    size = shown_size(run.sizes[scale], MAX_PREVIEW_SIDE_PX)
-    repeats = run.config.slow_motion
+    height, width = run.sizes[scale]
+    size, repeats = shown_size((height, width), MAX_PREVIEW_SIDE_PX), run.config.slow_motion
+    factor = max(1.0, MIN_HEIGHT_PX / height)
+    limits = ReadLimits(frame_pixels=round(factor * height) * round(3 * factor * width))
     real = resize(tensor_from_frames(run.frames[:frames]), size).repeat_interleave(repeats, 2)
-    made = read_clip(run.scale_dir(scale) / "preview.gif", frames=frames * repeats).frames
+    made = read_clip(run.scale_dir(scale) / "preview.gif", frames=frames * repeats, limits=limits).frames
     beside = resize(tensor_from_frames(made), (size[0], 3 * size[1]))
     return Moving(label=f"scale {scale}", frames=frames_from_tensor(torch.cat((real, beside), 4)), cells=4,
                   frame_ms=_made_ms(run, frames))

@@ -11,20 +11,17 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from ...kernels import resize
-from ..clip import ClipError, Pixels, frames_from_tensor, natural_order, read_clip, tensor_from_frames
+from ..clip import ClipError, Pixels, frames_from_tensor, read_clip, tensor_from_frames
 from ..gif_writer import choose_palette, map_to_palette
 from ..pages.frames import packed
 
 Size = tuple[int, int]  # height, width
-
-CLIP_SUFFIXES = {".gif", ".webp", ".apng", ".mp4", ".webm", ".mov"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +38,6 @@ class Shot:
     """sha256 of the pixels and durations that are shown."""
     notes: tuple[str, ...]
     """What reading changed."""
-
-
-def clip_files(paths: Sequence[str]) -> list[str]:
-    """The clips that `paths` name: a folder that holds clip files stands for these, in the order of their numbers.
-
-    Any other folder is itself a clip, of numbered frames.
-    """
-    files: list[str] = []
-    for path in paths:
-        names = [entry.name for entry in Path(path).iterdir() if entry.suffix.lower() in CLIP_SUFFIXES
-                 and entry.is_file() and not entry.name.startswith(".")] if Path(path).is_dir() else []
-        files += [str(Path(path, name)) for name in sorted(names, key=natural_order)] or [path]
-    return files
 
 
 def common_size(real: Sequence[Size], generated: Sequence[Size]) -> Size | None:

@@ -14,9 +14,10 @@ from statistics import fmean
 import numpy as np
 
 from ..clip import ClipError
+from ..clip_paths import clip_paths
 from ..pages.render import render
 from ..storage import write_bytes, write_json
-from .clips import Shot, Size, clip_files, clip_size, common_size, read_shot
+from .clips import Shot, Size, clip_size, common_size, read_shot
 from .records import KEY_FORMAT, SCHEMA
 
 MAX_PAGE_BYTES = 100_000_000
@@ -57,7 +58,7 @@ def make_study(path: str | os.PathLike[str], real: Sequence[str], generated: Seq
     """
     page = Path(path)
     key = page.with_suffix(".key.json")
-    real, generated = clip_files(real), clip_files(generated)
+    real, generated = (list(map(str, clip_paths(paths))) for paths in (real, generated))
     _check(page, key, real, generated, seconds, plays, size)
     notes = []
     if size is None:

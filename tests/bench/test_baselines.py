@@ -37,7 +37,7 @@ def trainer() -> ScaleTrainer:
 def test_critics_have_the_losses_and_gradients_of_the_engine(trainer: ScaleTrainer,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     plain = PlainStep(WIDTH, trainer.config)
-    pairs = [(plain.image_critic, trainer.image_critic), (plain.video_critic, trainer.video_critic)]
+    pairs = [(plain.image_critic, trainer.critics["image"]), (plain.video_critic, trainer.critics["video"])]
     for own, engines in pairs:
         for a, b in zip(own.parameters(), in_order(engines), strict=True):
             a.data.copy_(b.data)

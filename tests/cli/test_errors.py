@@ -31,9 +31,11 @@ def outcome(capsys, *words):
     (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"),
      "no space left on the disk: runs/a/x; make room and run the same command again"),
     (OSError(errno.EDQUOT, "Quota exceeded"), "no space left on the disk; make room and run the same command again"),
-    (MemoryError(), "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size"),
+    (MemoryError(), "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size or --size"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+     "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size or --size"),
     (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
-     "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size"),
+     "out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size or --size"),
 ], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None)
 def test_what_a_user_can_mend_is_one_sentence_and_exit_code_2(error, sentence, fake_train, capsys):
     fake_train(raising(error))

@@ -6,7 +6,7 @@ import typing
 import pytest
 
 from sgif.cli.options import add_setting_options, config_from, presets_table
-from sgif.engine.config import BOUNDS, CHOICES, PRESETS, ConfigError, TrainConfig, preset_config
+from sgif.engine.config import BOUNDS, CHOICES, PRESETS, VARIANTS, ConfigError, TrainConfig, preset_config
 from sgif.engine.wording import FIELDS, as_typed, changed_options, option_name
 
 # Where a value is typed otherwise than it is meant, or its form is not plain from the default.
@@ -107,3 +107,18 @@ def test_a_value_that_is_no_choice_is_a_usage_error(name, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse(option_name(name), "other")
     assert "invalid choice: 'other'" in capsys.readouterr().err
+
+
+def test_a_variant_changes_the_preset_and_given_settings_win():
+    words = ("--preset", "draft", "--variant", "singan-all-frames", "--rec-weight", "7")
+    config = config_from(parse(*words), "paper")
+    assert config == preset_config("draft", **{**VARIANTS["singan-all-frames"], "rec_weight": 7.0})
+    assert changed_options(config) == ["--num-3d-scales 0", "--no-neighbours", "--noise frames", "--noise-smooth 0.0",
+                                       "--video-weight 0.0", "--rec-weight 7.0", "--stat-weight 0.0",
+                                       "--frames-per-step 1:1"]
+
+
+def test_an_unknown_variant_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse("--variant", "better")
+    assert "argument --variant: invalid choice: 'better'" in capsys.readouterr().err

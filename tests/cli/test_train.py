@@ -9,7 +9,7 @@ import torch
 from sgif import engine
 from sgif.cli.main import main
 from sgif.cli.train import StopRequest, default_preset, default_run_dir
-from sgif.engine import TrainingStopped
+from sgif.engine import ReadLimits, TrainingStopped
 from sgif.engine.config import preset_config
 
 
@@ -21,9 +21,11 @@ def test_the_options_arrive_as_the_config(trains):
 def test_the_clip_s_options_arrive_at_the_reader(trains, monkeypatch):
     asked, clip = [], engine.read_clip("a.gif")
     monkeypatch.setattr(engine, "read_clip", lambda path, **window: asked.append((path, window)) or clip)
-    window = ["--start-frame", "3", "--frames", "8", "--crop", "0,40,9x16", "--background", "red"]
+    window = ["--start-frame", "3", "--frames", "8", "--crop", "0,40,9x16", "--background", "red",
+              "--max-pixels", "999", "--max-frames", "77", "--max-mib", "5"]
     main(["train", "a.gif", *window, "--quiet"])
-    assert asked == [("a.gif", {"start": 3, "frames": 8, "crop": (0, 40, 9, 16), "background": "red"})]
+    assert asked == [("a.gif", {"start": 3, "frames": 8, "crop": (0, 40, 9, 16), "background": "red",
+                                 "limits": ReadLimits(frame_pixels=999, frames=77, clip_bytes=5 << 20)})]
 
 
 def test_a_preset_that_was_not_asked_for_says_how_to_change_it(trains, capsys):

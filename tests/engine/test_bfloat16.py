@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm, cosine_similarity, leaky_relu
 
-from sgif.engine.critics import Critic, as_frames
+from sgif.engine.critics import Critic
+from sgif.engine.generator import as_frames
 from sgif.engine.layers import ConvNormAct, weights_cast
 from sgif.engine.losses import gradient_penalty
 from sgif.kernels import channels_last

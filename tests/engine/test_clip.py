@@ -4,7 +4,6 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sgif.engine import clip as clip_module
+from sgif.engine import video_frames
 from sgif.engine.clip import Clip, ClipError, frames_from_tensor, read_clip
+from sgif.engine.limits import ReadLimits
 
-RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
-COLOURS = [RED, GREEN, BLUE, BLACK]
+from ..corpus.gif_bytes import BLACK, BLUE, COLOURS, GREEN, RED, GifFrame, gif_bytes
+
+WHITE = (255, 255, 255)
 
 
 def noise(*shape: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -30,50 +31,6 @@ def noise(*shape: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 def rows(clip: Clip, t: int, y: int) -> list[tuple[int, ...]]:
     return [tuple(pixel) for pixel in clip.frames[t, y].tolist()]
-
-
-# ---- GIF bytes by hand -----------------------------------------------------------------------------------------------
-
-
-@dataclass
-class GifFrame:
-    indices: Sequence[Sequence[int]]
-    left: int = 0
-    top: int = 0
-    delay: int | None = 10
-    disposal: int = 0
-    transparent: int | None = None
-    palette: Sequence[tuple[int, int, int]] | None = None
-    interlaced: bool = False
-
-
-def gif_bytes(width: int, height: int, frames: Sequence[GifFrame], trailer: bytes = b";") -> bytes:
-    """A GIF with `COLOURS` as the global palette and background index 2 (blue, which viewers ignore)."""
-    out = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x81, 2, 0) + bytes(sum(COLOURS, ()))
-    for frame in frames:
-        if frame.delay is not None:
-            flags = frame.disposal << 2 | (frame.transparent is not None)
-            out += b"\x21\xf9\x04" + struct.pack("<BHBB", flags, frame.delay, frame.transparent or 0, 0)
-        indices = np.array(frame.indices, np.uint8)
-        h, w = indices.shape
-        if frame.interlaced:
-            order = [*range(0, h, 8), *range(4, h, 8), *range(2, h, 4), *range(1, h, 2)]
-            indices = indices[order]
-        local = b"" if frame.palette is None else bytes(sum(frame.palette, ()))
-        flags = (0x81 if local else 0) | (0x40 if frame.interlaced else 0)
-        out += b"," + struct.pack("<HHHHB", frame.left, frame.top, w, h, flags) + local + lzw(indices.ravel().tolist())
-    return out + trailer
-
-
-def lzw(indices: Sequence[int]) -> bytes:
-    """Uncompressed LZW: 9-bit codes, the table cleared before it grows."""
-    codes: list[int] = []
-    for i, index in enumerate(indices):
-        codes += [256, index] if i % 200 == 0 else [index]
-    bits = sum(code << (9 * i) for i, code in enumerate([*codes, 257]))
-    data = bits.to_bytes((9 * (len(codes) + 1) + 7) // 8, "little")
-    blocks = [data[i : i + 255] for i in range(0, len(data), 255)]
-    return b"\x08" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
 
 
 ReadGif = Callable[..., Clip]
@@ -344,8 +301,8 @@ def test_video_durations_follow_pts(tmp_path: Path, suffix: str) -> None:
 def test_video_window_is_exact_and_reads_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = save_video(tmp_path / "v.mp4", list(range(0, 250, 5)))
     decoded = []
-    plain = clip_module._decode
-    monkeypatch.setattr(clip_module, "_decode", lambda *a: (decoded.append(1) or frame for frame in plain(*a)))
+    plain = video_frames._decode
+    monkeypatch.setattr(video_frames, "_decode", lambda *a: (decoded.append(1) or frame for frame in plain(*a)))
     clip = read_clip(file, start=3, frames=4)
     assert [round(float(f.float().mean())) for f in clip.frames] == pytest.approx([15, 20, 25, 30], abs=2)
     assert len(decoded) == 7
@@ -424,7 +381,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         read_clip(tmp_path / "none.gif")
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a", b"hello world, this is text", b"\x89PNG\r\n\x1a\n", bytes(99)])
+@pytest.mark.parametrize("content", [b"GIF89a", b"hello world, this is text", b"\x89PNG\r\n\x1a\n", bytes(99)])
 def test_what_is_no_clip_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.gif").write_bytes(content)
     with pytest.raises(ClipError, match=r"x\.gif cannot be read"):
@@ -466,23 +423,22 @@ def test_one_frame_is_no_clip(tmp_path: Path, kind: str) -> None:
 
 def test_huge_canvas_is_refused_before_decoding(tmp_path: Path) -> None:
     (tmp_path / "bomb.gif").write_bytes(gif_bytes(8000, 8000, [GifFrame([[0]])] * 2))
-    with pytest.raises(ClipError, match="8000x8000, over the limit of MAX_FRAME_PIXELS"):
+    with pytest.raises(ClipError, match=r"8000x8000, over the limit of 16777216 pixels: .* raise --max-pixels"):
         read_clip(tmp_path / "bomb.gif")
 
 
 def test_too_many_frames_are_refused_before_decoding(tmp_path: Path) -> None:
     file = tmp_path / "long.gif"
     file.write_bytes(gif_bytes(4000, 4000, [GifFrame([[0]])] * 50))
-    with pytest.raises(ClipError, match="50 or more frames of 4000x4000, over the limit of MAX_CLIP_BYTES"):
+    with pytest.raises(ClipError, match="50 or more frames of 4000x4000, 2288 MiB or more, over the limit of 1024 MiB"):
         read_clip(file)
 
 
-def test_video_stops_at_the_byte_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = save_video(tmp_path / "v.mp4", LEVELS)
-    monkeypatch.setattr(clip_module, "MAX_CLIP_BYTES", 3 * 16 * 32 * 3)
-    with pytest.raises(ClipError, match="4 or more frames of 32x16, over the limit"):
-        read_clip(file)
-    assert len(read_clip(file, frames=3).frames) == 3
+def test_video_stops_at_the_byte_limit(tmp_path: Path) -> None:
+    file, limits = save_video(tmp_path / "v.mp4", LEVELS), ReadLimits(clip_bytes=3 * 16 * 32 * 3)
+    with pytest.raises(ClipError, match="4 or more frames of 32x16, 0 MiB or more, over the limit"):
+        read_clip(file, limits=limits)
+    assert len(read_clip(file, frames=3, limits=limits).frames) == 3
 
 
 # ---- Tensors ---------------------------------------------------------------------------------------------------------

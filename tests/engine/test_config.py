@@ -15,6 +15,7 @@ from sgif.engine.config import (
     BOUNDS,
     CHOICES,
     PRESETS,
+    VARIANTS,
     ConfigError,
     TrainConfig,
     preset_config,
@@ -85,7 +86,34 @@ def test_negative_number_of_3d_scales_is_refused() -> None:
 def test_frames_that_grow_or_are_too_few_or_many_are_refused(pair: tuple[int, int]) -> None:
     with pytest.raises(ConfigError) as refused:
         TrainConfig(frames_per_step=pair)
-    assert str(refused.value) == f"frames_per_step is {pair[0]}:{pair[1]}, expected A:B with A >= B >= 2"
+    why = "; 1 is for models without a video critic, video_weight 0" if pair[1] == 1 else ""
+    assert str(refused.value) == f"frames_per_step is {pair[0]}:{pair[1]}, expected A:B with A >= B >= 2{why}"
+
+
+def test_one_frame_a_step_is_for_models_without_a_video_critic() -> None:
+    assert TrainConfig(frames_per_step=(4, 1), video_weight=0.0).frames_per_step == (4, 1)
+    with pytest.raises(ConfigError, match=r"^frames_per_step is 4:0, expected A:B with A >= B >= 1$"):
+        TrainConfig(frames_per_step=(4, 0), video_weight=0.0)
+
+
+def test_a_model_without_any_critic_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^image_weight and video_weight are both 0, expected at least one critic$"):
+        TrainConfig(image_weight=0.0, video_weight=0.0)
+
+
+# ---- variants --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("preset", ["paper", "fast", "draft"])
+def test_every_variant_goes_with_every_preset(preset: Any, variant: str) -> None:
+    config = preset_config(preset, **VARIANTS[variant])
+    assert {name: getattr(config, name) for name in VARIANTS[variant]} == dict(VARIANTS[variant])
+
+
+def test_the_baseline_preset_is_the_papers_budget_with_the_baseline_model() -> None:
+    paper = preset_config("paper", **VARIANTS["singan-all-frames"])
+    assert preset_config("singan-all-frames") == dataclasses.replace(paper, preset="singan-all-frames")
 
 
 def test_settings_cannot_be_changed() -> None:

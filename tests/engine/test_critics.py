@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from sgif.engine import layers
-from sgif.engine.critics import Critic, as_frames
+from sgif.engine.critics import Critic
+from sgif.engine.generator import as_frames
 from sgif.engine.layers import set_checkpointing
 from sgif.engine.losses import gradient_penalty
 from sgif.engine.seeding import uniform

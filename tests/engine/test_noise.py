@@ -27,6 +27,7 @@ def draw(plan: ScalePlan, form: Noise, frames: int, size: tuple[int, int], seed:
 @pytest.mark.parametrize(("form", "index", "kind", "maps", "gray"), [
     ("volume", 0, "3D", 0, True), ("volume", 0, "2D", 0, True), ("volume", 1, "3D", 0, False),
     ("volume", 6, "3D", 0, False), ("volume", 1, "2D", 3, False), ("volume", 6, "2D", 3, False),
+    ("frames", 0, "2D", 0, True), ("frames", 1, "2D", 0, False), ("frames", 6, "3D", 0, False),
     ("split", 0, "3D", 1, False), ("split", 0, "2D", 1, False), ("split", 1, "3D", 3, False),
     ("split", 1, "2D", 3, False)])
 def test_which_channels_are_maps(make_plan: Plan, form: Noise, index: int, kind: str, maps: int, gray: bool) -> None:
@@ -167,13 +168,13 @@ def test_only_the_coarsest_scale_is_blurred(make_plan: Plan, index: int, smooth:
     assert torch.equal(white, blurred) is not smooth
 
 
-@pytest.mark.parametrize(("form", "first", "kind", "drawn"), [
-    ("volume", "3D", "2D", True), ("split", "3D", "3D", True), ("split", "3D", "2D", False),
-    ("split", "2D", "2D", True)])
-def test_samples_of_split_noise_take_none_at_2d_scales_behind_3d_ones(make_plan: Plan, form: Noise, first: str,
-                                                                      kind: str, drawn: bool) -> None:
+@pytest.mark.parametrize(("form", "start", "first", "kind", "drawn"), [
+    ("volume", 1, "3D", "2D", True), ("split", 1, "3D", "3D", True), ("split", 1, "3D", "2D", False),
+    ("split", 1, "2D", "2D", True), ("split", 0, "2D", "2D", False), ("frames", 0, "2D", "2D", True)])
+def test_samples_of_split_noise_take_none_at_2d_scales_behind_3d_ones_or_the_coarsest(
+        make_plan: Plan, form: Noise, start: int, first: str, kind: str, drawn: bool) -> None:
     plan, config, seed = make_plan(index=3, kind=kind), TrainConfig(noise=form), noise_seed(0, "sample", 1)
-    noise = sample_noise(plan, config, seed, 4, (9, 11), first=make_plan(index=1, kind=first))
+    noise = sample_noise(plan, config, seed, 4, (9, 11), first=make_plan(index=start, kind=first))
     assert noise == (scale_noise(plan, config, seed, 4, (9, 11)) if drawn else None)
 
 

@@ -135,8 +135,8 @@ def test_step_matches_plain_torch(scale: int, changes: dict[str, Any], make_trai
     fake, reconstruction = clips[:1], clips[1:]
 
     expected: dict[str, Tensor] = {}
-    inputs = {"image": (trainer.image_critic, frames_of(real), frames_of(fake.detach()), draw.image_mix),
-              "video": (trainer.video_critic, real, fake.detach(), draw.video_mix)}
+    inputs = {"image": (trainer.critics["image"], frames_of(real), frames_of(fake.detach()), draw.image_mix),
+              "video": (trainer.critics["video"], real, fake.detach(), draw.video_mix)}
     for name, (critic, real_x, fake_x, mix) in inputs.items():
         weights = before[f"{name}_critic"]
         expected[f"D/{name}"] = plain_blocks(critic, weights, fake_x).mean() - plain_blocks(critic, weights,
@@ -146,8 +146,9 @@ def test_step_matches_plain_torch(scale: int, changes: dict[str, Any], make_trai
         assert_gradients_match(critic, plain_gradients(total, weights), name)
 
     # The generator meets the critics that have just learned.
-    expected |= {"G/image": -plain_blocks(trainer.image_critic, doubles(trainer.image_critic), frames_of(fake)).mean(),
-                 "G/video": -plain_blocks(trainer.video_critic, doubles(trainer.video_critic), fake).mean(),
+    image, video = trainer.critics["image"], trainer.critics["video"]
+    expected |= {"G/image": -plain_blocks(image, doubles(image), frames_of(fake)).mean(),
+                 "G/video": -plain_blocks(video, doubles(video), fake).mean(),
                  "G/rec": (reconstruction - real).abs().mean(), "G/stat": plain_color_loss(fake, real)}
     total = 1.3 * expected["G/image"] + 4.1 * expected["G/video"] + 17 * expected["G/rec"] + 2.9 * expected["G/stat"]
     assert_gradients_match(trainer.generator, plain_gradients(total, generator), "generator")
@@ -320,7 +321,7 @@ def test_each_step_leaves_the_other_networks_without_gradient(make_trainer: Make
 
     def check(name: str) -> None:
         seen.append(name)
-        critics = (trainer.image_critic, trainer.video_critic)
+        critics = (trainer.critics["image"], trainer.critics["video"])
         assert without_gradient(*([trainer.generator] if name == "critics" else critics))
         assert not without_gradient(*(critics if name == "critics" else [trainer.generator]))
 

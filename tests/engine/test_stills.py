@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgif.engine import ClipError, clip, read_still
+from sgif.engine import ClipError, ReadLimits, read_still
 
 from .conftest import moving_frames
 
@@ -77,7 +77,6 @@ def test_what_is_no_picture_is_refused_in_one_sentence(tmp_path: Path) -> None:
 def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path: Path,
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.png")
-    monkeypatch.setattr(clip, "MAX_FRAME_PIXELS", 139)
     monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("decoded"))
-    with pytest.raises(ClipError, match="MAX_FRAME_PIXELS"):
-        read_still(path)
+    with pytest.raises(ClipError, match="over the limit of 139 pixels"):
+        read_still(path, limits=ReadLimits(frame_pixels=139))

@@ -105,7 +105,7 @@ def test_what_is_made_belongs_to_the_window_of_the_clip(make_trainer: MakeTraine
 def test_video_critic_sees_every_kth_frame_and_the_image_critic_all(make_trainer: MakeTrainer, scale: int) -> None:
     trainer = make_trainer(scale, slow_motion=K)
     seen: dict[str, list[Tensor]] = {"image": [], "video": []}
-    for name, critic in (("image", trainer.image_critic), ("video", trainer.video_critic)):
+    for name, critic in (("image", trainer.critics["image"]), ("video", trainer.critics["video"])):
         critic.register_forward_pre_hook(lambda _, inputs, name=name: seen[name].append(inputs[0].detach().clone()))
     draw = trainer.draw(0, 0)
     clips = trainer.generate(trainer.prepare(draw))

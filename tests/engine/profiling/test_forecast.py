@@ -131,7 +131,7 @@ def test_shapes_are_those_that_a_step_works_on(scale: int, slow_motion: int, tin
         n, c, t, h, w = seen["generator"]
         seen["generator"] = (n * t, 3 * c, h, w)
     seen |= {"window": tuple(draw.real.shape)} | ({"coarser": tuple(batch.coarser.shape)} if scale else {})
-    assert step_shapes(plans, scale) == seen
+    assert step_shapes(plans, scale, config) == seen
 
 
 # ---- a GPU that is not there -----------------------------------------------------------------------------------------

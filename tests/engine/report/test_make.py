@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from sgif.engine import RunError, load_run, make_report, trainer
+from sgif.engine import RunError, load_run, make_report, trainer, write_clip
 from sgif.engine.clip import Clip
 from sgif.engine.events import Event, RunFinished
 from sgif.engine.report import clips as report_clips
@@ -227,15 +227,17 @@ def test_a_report_that_is_interrupted_leaves_the_old_one(run_copy: Run, monkeypa
         assert set(run_copy.path.iterdir()) == files
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short", "another clip"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "no clip", "a larger one"])
 def test_a_preview_that_cannot_be_read_is_left_out(damage: str, run_copy: Run) -> None:
     preview = run_copy.scale_dir(1) / "preview.gif"
     data = preview.read_bytes()
     preview.unlink()
     if damage == "cut short":
         preview.write_bytes(data[:100])
-    elif damage == "another clip":
+    elif damage == "no clip":
         preview.write_text("GIF89a, or so it says")
+    elif damage == "a larger one":  # a stranger's run asks for memory
+        write_clip(preview, torch.zeros(6, 400, 600, 3, dtype=torch.uint8), 80)
     report = make_report([run_copy.path])
     assert report.notes == ("scale 1 has no preview.gif that can be read",)
     assert list(clips_in(report.path)) == [f"0-{place}" for place in range(9) if place != 7]

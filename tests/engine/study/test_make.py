@@ -17,7 +17,7 @@ from PIL import Image
 
 from sgif.engine import ClipError, make_study, read_clip, write_clip
 from sgif.engine.study import make
-from sgif.engine.study.clips import clip_files, common_size, fitted
+from sgif.engine.study.clips import common_size, fitted
 
 from .conftest import FRAME_MS, Made, write_levels
 
@@ -161,17 +161,6 @@ def test_what_tells_the_groups_apart_is_said(frame_ms: Any, said: str | None, tm
     study = make_study(tmp_path / "study.html", [write_levels(tmp_path / "a.gif", 1)],
                        [write_levels(tmp_path / "b.gif", 2, frame_ms=frame_ms)])
     assert any(said in note for note in study.notes) if said else study.notes == ()
-
-
-def test_a_folder_of_clips_stands_for_them_and_one_of_frames_is_a_clip(tmp_path: Path) -> None:
-    clips = tmp_path / "clips"
-    clips.mkdir()
-    for n in (2, 10, 1):
-        write_levels(clips / f"sample_{n}.gif", n)
-    (clips / "notes.txt").write_text("none")
-    write_clip(tmp_path / "frames", read_clip(clips / "sample_1.gif").frames, FRAME_MS, format="frames")
-    paths = [str(clips), str(tmp_path / "frames"), str(tmp_path / "nothing.gif")]
-    assert clip_files(paths) == [*(str(clips / f"sample_{n}.gif") for n in (1, 2, 10)), *paths[1:]]
 
 
 def test_progress_is_told_clip_by_clip(tmp_path: Path) -> None:

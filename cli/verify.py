@@ -1,0 +1,32 @@
+"""`sgif verify`: whether a run folder is whole."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .command import DONE, USER_ERROR, Command
+from .text import printable
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..engine import verify_run
+
+    wrong = 0
+    for check in verify_run(args.run_dir, device=args.device):
+        print(f"{'ok ' if check.ok else 'BAD'}  {check.what:<32}  {printable(check.found)}", flush=True)
+        wrong += not check.ok
+    if wrong:
+        print(f"sgif: {wrong} of the above {'is' if wrong == 1 else 'are'} wrong, see BAD: get the run again or train"
+              " anew", file=sys.stderr)
+    return USER_ERROR if wrong else DONE
+
+
+VERIFY = Command(name="verify", summary="check a run's files, networks and reconstruction", usage="RUN [--device NAME]",
+                 add_options=add_options, run=run)
