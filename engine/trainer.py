@@ -113,13 +113,13 @@ def _fitted(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -
 
 def _report(run: Run) -> tuple[Path | None, tuple[str, ...]]:
     """The run's report, made unless one is there that knows all scales; None and a line where it cannot be made."""
-    from .report.make import NAME, make_report
-
-    path, finished = run.path / NAME, run.scale_dir(len(run.plans) - 1) / "scale.json"
+    path, finished = run.path / "report.html", run.scale_dir(len(run.plans) - 1) / "scale.json"
     try:
         if not path.exists() or path.stat().st_mtime_ns < finished.stat().st_mtime_ns:
-            make_report([run.path], device=run.config.device)
-    except Exception as error:  # whatever it is, what was learned is safe
+            from .report.make import make_report
+
+            make_report([run.path], path, device=run.config.device)
+    except Exception as error:  # whatever it is, a library that is missing too: what was learned is safe
         return None, (f"no report was written ({type(error).__name__}: {error}); sgif report {run.path} tries again",)
     return path, ()
 

@@ -75,12 +75,12 @@ def _screen(name: str, clip: Moving) -> dict[str, Any]:
 def _facts(view: RunView) -> Iterator[tuple[str, str]]:
     """A run in short, by name; the same names in every run."""
     run, records = view.run, view.records
-    seconds = sum(_number(record.get("seconds")) for record in records)
+    seconds = sum(_number(record["seconds"]) for record in records)
     yield "clip", f"{run.num_frames} frames of {size_text(run.sizes[-1])}, {seconds_text(sum(run.frame_ms) / 1000)}"
     yield "preset", run.config.preset
     yield "scales", f"{len(records)} of {len(run.plans)}"
     yield "training", seconds_text(seconds) if records else "-"
-    yield "reconstruction", f"{_number(records[-1].get('rec_psnr_db')):.1f} dB" if records else "-"
+    yield "reconstruction", f"{_number(records[-1]['rec_psnr_db']):.1f} dB" if records else "-"
     peak = max(log.peak_bytes for log in view.log)
     yield "peak memory", f"{peak / 2**30:.2f} GiB" if peak else "not known"
     devices = dict.fromkeys(record["device"] for record in records if isinstance(record.get("device"), str))
@@ -101,8 +101,8 @@ def _scales(number: int, view: RunView) -> Iterator[dict[str, Any]]:
             "index": plan.index, "size": size_text(plan.size), "kind": plan.kind, "done": done,
             "iterations": f"{plan.iterations:,}" if done else f"{view.log[plan.index].iteration:,} of "
                           f"{plan.iterations:,}",
-            "noise": f"{_number(record.get('noise_amp')):.3g}", "psnr": f"{_number(record.get('rec_psnr_db')):.1f}",
-            "time": seconds_text(_number(record.get("seconds"))),
+            "noise": f"{_number(record.get('noise_amp', 0)):.3g}", "psnr": f"{_number(record.get('rec_psnr_db', 0)):.1f}",
+            "time": seconds_text(_number(record.get("seconds", 0))),
             "screen": _screen(f"{number}-{len(view.clips) + plan.index}", clip) if clip else None,
         }
 
@@ -130,9 +130,9 @@ def _differing(views: list[RunView]) -> Iterator[tuple[str, list[str]]]:
 def _charts(views: list[RunView]) -> Iterator[tuple[str, str]]:
     """Title and picture of what is known of every scale as one number."""
     if any(view.records for view in views):
-        psnr = [[_number(record.get("rec_psnr_db")) or None for record in view.records] or [None] for view in views]
+        psnr = [[_number(record["rec_psnr_db"]) or None for record in view.records] or [None] for view in views]
         yield (title := "Reconstruction, PSNR in dB"), charts.dots(title, psnr)
-        seconds = [[max(0.0, _number(record.get("seconds"))) for record in view.records] or [0.0] for view in views]
+        seconds = [[_number(record["seconds"]) for record in view.records] or [0.0] for view in views]
         unit, name = (60, "minutes") if max(map(max, seconds)) > 180 else (1, "seconds")
         times = [[value / unit for value in of_run] for of_run in seconds]
         yield (title := f"Training, {name}"), charts.bars(title, times)
@@ -154,9 +154,9 @@ def _phases(view: RunView) -> tuple[str, dict[str, str]] | None:
     return charts.phases("Seconds per iteration", scales) if any(map(sum, (s.values() for s in scales))) else None
 
 
-def _number(value: Any) -> float:
-    """What a file says, if it is a number."""
-    return float(value) if type(value) in (int, float) and abs(value) < 1e12 else 0.0
+def _number(value: float) -> float:
+    """A number from a file, 0 where it is NaN or beyond what a page can show."""
+    return float(value) if abs(value) < 1e12 else 0.0
 
 
 def _strings(values: Any) -> list[str]:
