@@ -101,7 +101,8 @@ def _scales(number: int, view: RunView) -> Iterator[dict[str, Any]]:
             "index": plan.index, "size": size_text(plan.size), "kind": plan.kind, "done": done,
             "iterations": f"{plan.iterations:,}" if done else f"{view.log[plan.index].iteration:,} of "
                           f"{plan.iterations:,}",
-            "noise": f"{_number(record.get('noise_amp', 0)):.3g}", "psnr": f"{_number(record.get('rec_psnr_db', 0)):.1f}",
+            "noise": f"{_number(record.get('noise_amp', 0)):.3g}",
+            "psnr": f"{_number(record.get('rec_psnr_db', 0)):.1f}",
             "time": seconds_text(_number(record.get("seconds", 0))),
             "screen": _screen(f"{number}-{len(view.clips) + plan.index}", clip) if clip else None,
         }
