@@ -14,6 +14,7 @@ from typing import Any, Literal
 Preset = Literal["paper", "fast", "draft", "singan-all-frames"]
 Separable = Literal["depthwise", "r2plus1d", "dense"]
 Padding = Literal["zeros", "replicate", "reflect", "once"]
+PadTime = Literal["replicate", "circular"]
 PenaltyNorm = Literal["voxel", "sample"]
 Noise = Literal["volume", "split", "frames"]
 ALL_SCALES = -1
@@ -55,6 +56,8 @@ class TrainConfig:
     max_width: int = setting(128, "most channels of any scale", group="model", metavar="C")
     padding: Padding = setting("reflect", "the generators' padding in space: at every layer, or zeros once at the "
                                "input", group="model")
+    pad_time: PadTime = setting("replicate", "the generators' padding in time: copies of a window's ends, or its other "
+                                "end, and samples are parts of longer ones", group="model")
     neighbours: bool = setting(True, "let 2D generators see the frames before and after each", group="model")
     noise: Noise = setting("volume", "noise as in the paper: new in every frame at 3D scales; or split into a map that "
                            "all frames share and, at the coarsest scale, two channels that change; or new in all "
@@ -121,6 +124,11 @@ class TrainConfig:
             why = "; 1 is for models without a video critic, video_weight 0" if 0 < last < least else ""
             raise ConfigError(f"frames_per_step is {first}:{last}, expected A:B with A >= B >= {least}{why}")
 
+    @property
+    def circular(self) -> bool:
+        """Whether windows go around in time. A path of slow motion does not: it has two ends."""
+        return self.pad_time == "circular" and self.slow_motion == 1
+
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
         return {name: list(value) if isinstance(value, tuple) else value
@@ -142,8 +150,8 @@ class TrainConfig:
         return _build({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-CHOICES: Mapping[str, Any] = {"preset": Preset, "separable": Separable, "padding": Padding, "gp_norm": PenaltyNorm,
-                               "noise": Noise}
+CHOICES: Mapping[str, Any] = {"preset": Preset, "separable": Separable, "padding": Padding, "pad_time": PadTime,
+                               "gp_norm": PenaltyNorm, "noise": Noise}
 
 BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("seed", 0, 2**63 - 1), ("threads", 0, 1024), ("max_size_px", 8, 8192), ("min_size_px", 8, 1024),
@@ -176,8 +184,8 @@ FIXED_BY_VARIANTS = frozenset(name for changes in VARIANTS.values() for name in 
 # What each preset changes of the paper's values; docs/decisions.md has the measurements behind it. `fast`: meant for a
 # GPU and minutes, not yet measured on one. `draft`: a watchable result on a 2-core CPU in minutes; its 3D generators
 # are dense, which learn faster.
-_QUICK: Mapping[str, Any] = {"min_size_px": 12, "noise": "split", "noise_smooth_px": 1.0, "lr": 2e-3,
-                             "rec_weight": 10.0}
+_QUICK: Mapping[str, Any] = {"min_size_px": 12, "pad_time": "circular", "noise": "split",
+                             "noise_smooth_px": 1.0, "lr": 2e-3, "rec_weight": 10.0}
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "paper": {},
     "fast": {**_QUICK, "iterations": (2000, 2000)},

@@ -20,7 +20,6 @@ from .layers import Conv, ConvKind, ConvNormAct
 from .pyramid import ScalePlan
 
 TAIL_GAIN = 0.1  # a new generator starts near a residual of zero: it adds to the coarser clip, it does not cover it
-PAD_TIME: PadMode = "replicate"  # zeros left the first and the last frames grey
 NUM_CONVS = 5  # head, three body, tail; filter 3, so the receptive field reaches 5 pixels each way
 
 
@@ -37,13 +36,15 @@ class Generator(nn.Module):
         self.is_3d = plan.kind == "3D"
         self.neighbours = config.neighbours
         self.pad_once = config.padding == "once"
+        self.circular = config.circular
+        pad_time: PadMode = "circular" if config.circular else "replicate"  # zeros left the ends grey
         kind: ConvKind = config.separable if self.is_3d else "2d"
         space: PadMode = "none" if config.padding == "once" else config.padding
         self.width = width = plan.channels
         inputs = [9 if self.neighbours and not self.is_3d else 3, width, width, width]
         self.blocks = nn.ModuleList(
-            ConvNormAct(Conv(kind, c, width, pad_space=space, pad_time=PAD_TIME), width, track=True) for c in inputs)
-        self.tail = Conv(kind, width, 3, pad_space=space, pad_time=PAD_TIME, gain=TAIL_GAIN)
+            ConvNormAct(Conv(kind, c, width, pad_space=space, pad_time=pad_time), width, track=True) for c in inputs)
+        self.tail = Conv(kind, width, 3, pad_space=space, pad_time=pad_time, gain=TAIL_GAIN)
         self.tail_bias = nn.Parameter(torch.zeros(3))
 
     @property
@@ -59,7 +60,7 @@ class Generator(nn.Module):
         if self.pad_once:
             x = pad(x, (NUM_CONVS,) * 4 + (0, 0))
         if not self.is_3d:
-            x = with_neighbours(x, kept) if self.neighbours else as_frames(x[:, :, kept])
+            x = with_neighbours(x, kept, self.circular) if self.neighbours else as_frames(x[:, :, kept])
         x = channels_last(x)
         if self.training and self.tail.kind == "depthwise" and folds_norm_act(x, self.width):
             return self._forward_folded(x)
@@ -87,11 +88,13 @@ def as_frames(clip: Tensor) -> Tensor:
     return clip.movedim(2, 1).flatten(0, 1)
 
 
-def with_neighbours(x: Tensor, kept: slice = slice(None)) -> Tensor:
+def with_neighbours(x: Tensor, kept: slice = slice(None), circular: bool = False) -> Tensor:
     """Frames [N T, 9, H, W] of `x` [N, 3, T, H, W]: the previous frame, the frame, the next one on the channel axis;
-    of all frames, or of those `kept`."""
-    before = torch.cat((x[:, :, :1], x[:, :, :-1]), 2)
-    after = torch.cat((x[:, :, 1:], x[:, :, -1:]), 2)
+    of all frames, or of those `kept`. The neighbour beyond an end is that of the other end if `circular`, else the
+    frame itself."""
+    first, last = (x[:, :, -1:], x[:, :, :1]) if circular else (x[:, :, :1], x[:, :, -1:])
+    before = torch.cat((first, x[:, :, :-1]), 2)
+    after = torch.cat((x[:, :, 1:], last), 2)
     return as_frames(torch.cat((before, x, after), 1)[:, :, kept])
 
 

@@ -203,7 +203,8 @@ class Run:
             if start_scale:
                 clip, lead = self.real[start_scale - 1], lead_frames(stages[start_scale:]) if loop else 0
                 coarser = stream(cross_fade(clip, frames) if loop else clip, frames, torch_device, lead=lead)
-            for part in run_scales(stages[start_scale:], coarser, noise, frames, scale, loop=loop):
+            for part in run_scales(stages[start_scale:], coarser, noise, frames, scale,
+                                   loop=frames if loop else None):
                 yield part.clamp_(-1, 1)
 
         return parts

@@ -6,6 +6,9 @@ coarser scale as it needs them. It keeps the frames that its generator still has
 A loop is a clip whose frames are numbered modulo its length T: frame -1 is frame T - 1. A scale that sees `reach`
 frames each way asks the coarser one for as many before the first and after the last, so a coarser scale goes round a
 little further than a finer one. There is no end then, so nothing is padded in time.
+
+Generators whose windows went around in training (`pad_time="circular"`) know no ends. What they make from noise is a
+part of a loop of ENDLESS frames; a clip that is given is held at its first and its last frame.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from .windows import MAX_VALUES, windowed_residual
 MAX_FRAMES = 64  # made at once: with 5 seen on either side, a 3D scale's work is 1.16 times that of a whole clip
 MIN_FRAMES_3D = 8  # 2.25 times; with 4 it would be 3.5 times
 NOISE_FRAMES = 4  # drawn noise begins at multiples of it
+ENDLESS = 1 << 30
 MAX_SIDE_PX = 1 << 16
 
 ScaleNoise = Tensor | PhiloxNoise | None
@@ -79,9 +83,9 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
         coarser: x_{n-1} in parts [1, 3, t, h, w], None at scale 0.
         noise: asked for z_n a few frames at a time.
         frames, size: T, and (height, width) of this scale.
-        lead: None for a clip that begins and ends. For a loop, how many frames before the first and after the last are
-            made too; `coarser` then has `reach_frames` more than that on either side, and `noise` is asked for frames
-            below 0 and from T on.
+        lead: None for a clip that begins and ends. For a part of a loop, how many frames before the first and after the
+            last are made too; `coarser` then has `reach_frames` more than that on either side, and `noise` is asked for
+            frames below 0 and from T on.
         max_values: numbers in an activation, and in the generator's input; what is held is a small multiple.
 
     Yields:
@@ -100,8 +104,10 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
     def part(start: int, end: int) -> Tensor:
         low, high = max(lowest, start - reach), min(highest, end + reach)
         inputs.forget(low)
-        residual = windowed_residual(generator, inputs.pieces(low, high), (start - low, high - end),
-                                     max_values=max_values)
+        pieces, context = inputs.pieces(low, high), (start - low, high - end)
+        if generator.circular:
+            pieces, context = held(pieces, (reach - context[0], reach - context[1])), (reach, reach)
+        residual = windowed_residual(generator, pieces, context, max_values=max_values)
         if below is None:
             return upsample_tanh_residual(None, size, residual)
         below.forget(start)  # the inputs are ahead of it
@@ -109,6 +115,13 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
 
     for start in range(first, last, count):
         yield part(start, min(start + count, last))
+
+
+def held(pieces: list[Tensor], frames: tuple[int, int]) -> list[Tensor]:
+    """Pieces [1, C, t, H, W] with so many copies of the first frame before them and of the last one after them."""
+    before = pieces[0][:, :, :1].expand(-1, -1, frames[0], -1, -1)
+    after = pieces[-1][:, :, -1:].expand(-1, -1, frames[1], -1, -1)
+    return [piece for piece in (before, *pieces, after) if piece.shape[2]]
 
 
 def _inputs(stage: TrainedScale, coarser: FrameStream | None, noise: NoiseSource, span: tuple[int, int],
@@ -131,18 +144,21 @@ def frames_at_once(generator: Generator, size: tuple[int, int], max_values: int 
 
 
 def run_scales(stages: Sequence[TrainedScale], coarser: Iterable[Tensor] | None, noise: NoiseSource, frames: int,
-               scale: tuple[float, float] = (1.0, 1.0), *, loop: bool = False,
+               scale: tuple[float, float] = (1.0, 1.0), *, loop: int | None = None,
                max_values: int = MAX_VALUES) -> Iterator[Tensor]:
     """All of `stages` (at least one) in turn, coarsest first. `scale` multiplies the trained height and width; the rest
-    is as for `run_scale`. With `loop` the last frame flows into the first, and a coarser clip begins `lead_frames`
-    frames before its first and ends as many after its last one.
+    is as for `run_scale`. With `loop` the clip is the first `frames` frames of one of so many whose last frame flows
+    into the first, and a coarser clip begins `lead_frames` frames before its first and ends as many after its last one.
+    Circular generators that start from noise make a part of a loop of ENDLESS frames without being asked.
 
     Yields:
         The last scale's clip in parts [1, 3, t, H, W] on the device.
     """
-    lead = lead_frames(stages) if loop else None
-    if loop:
-        noise = looped(noise, frames)
+    if loop is None and coarser is None and stages[0].generator.circular:
+        loop = ENDLESS
+    lead = None if loop is None else lead_frames(stages)
+    if loop is not None:
+        noise = looped(noise, loop)
     for stage in stages:
         if lead is not None:
             lead -= stage.generator.reach_frames
@@ -196,7 +212,8 @@ def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int,
 
 
 def reconstruct(stages: Sequence[TrainedScale], z_fixed: Tensor) -> Iterator[Tensor]:
-    """The clip from z_opt = (z*, 0, ..., 0), `z_fixed` [1, 3, T, h, w], through `stages` (at least one).
+    """The clip from z_opt = (z*, 0, ..., 0), `z_fixed` [1, 3, T, h, w], through `stages` (at least one); a loop where
+    windows of it were in training.
 
     Yields:
         Parts [1, 3, t, H, W] on the device of the stages.
@@ -205,7 +222,8 @@ def reconstruct(stages: Sequence[TrainedScale], z_fixed: Tensor) -> Iterator[Ten
 
     def noise(plan: ScalePlan, _size: tuple[int, int], first: int, frames: int) -> Tensor | None:
         return z_fixed[:, :, first:first + frames].to(device) if plan.index == 0 else None
-    return run_scales(stages, None, noise, z_fixed.shape[2])
+    frames = z_fixed.shape[2]
+    return run_scales(stages, None, noise, frames, loop=frames if stages[0].generator.circular else None)
 
 
 def stream(clip: Tensor, frames: int, device: torch.device, *, lead: int = 0) -> Iterator[Tensor]:

@@ -78,7 +78,9 @@ def pad_clip(x: Tensor, space: PadMode, time: PadMode) -> Tensor:
     "none" leaves an axis as it is."""
     modes = {"space": (space, (1, 1, 1, 1, 0, 0)), "time": (time, (0, 0, 0, 0, 1, 1))}
     for mode, border in modes.values():
-        if mode != "none":
+        if mode == "circular":  # in time; torch's own takes seven launches
+            x = torch.cat((x[:, :, -1:], x, x[:, :, :1]), 2)
+        elif mode != "none":
             x = pad(x, border[:2 * (x.dim() - 2)], mode="constant" if mode == "zeros" else mode)
     return x
 
@@ -88,12 +90,14 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, pad_sp
     """Convolve `x` [N, C, (T,) H, W] with `weight` [O, C, (1|3,) 1|3, 1|3] and add `bias` [O].
 
     `pad_space` and `pad_time` say what surrounds the frames and the clip: zeros, copies of the border, its mirror
-    image, or nothing ("none": the result is smaller). Computes in autocast's dtype where autocast is on. The result
-    has channels innermost in memory.
+    image, in time alone the other end ("circular"), or nothing ("none": the result is smaller). Computes in autocast's
+    dtype where autocast is on. The result has channels innermost in memory.
 
     Raises:
-        ValueError: for shapes that do not belong together.
+        ValueError: for shapes that do not belong together, or frames that are to go around.
     """
+    if pad_space == "circular":
+        raise ValueError("convolution: pad_space is 'circular', which is for time alone")
     if x.dim() not in (4, 5) or weight.dim() != x.dim() or weight.shape[1] != x.shape[1]:
         raise ValueError(f"convolution of x {tuple(x.shape)} with weight {tuple(weight.shape)}: expected "
                          "[N, C, (T,) H, W] and [O, C, ...] of as many dimensions")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("poisoned_empty")
 Conv = Callable[[Tensor, Tensor], Tensor]
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 PAD_MODES: tuple[PadMode, ...] = ("zeros", "replicate", "reflect", "none")
+TIME_MODES: tuple[PadMode, ...] = (*PAD_MODES, "circular")
 
 # Shape of x, shape of the filters. N = 1 in 3D and float32 is a path of its own.
 CASES_2D = [
@@ -104,9 +105,9 @@ def test_second_gradients_match_torch(x_shape: tuple[int, ...], w_shape: tuple[i
 @pytest.mark.parametrize("dtype", DTYPES, ids=label)
 @pytest.mark.parametrize(("x_shape", "w_shape", "pad_space", "pad_time"), [
     *((*shapes, space, "zeros") for shapes in CASES_2D[:2] + CASES_2D[-1:] for space in PAD_MODES),
-    *(((1, 3, 3, 5, 4), (4, 3, 3, 3, 3), space, time) for space in PAD_MODES for time in PAD_MODES),
+    *(((1, 3, 3, 5, 4), (4, 3, 3, 3, 3), space, time) for space in PAD_MODES for time in TIME_MODES),
     *(((1, 3, 4, 3, 6), (2, 3, 1, 3, 3), space, "replicate") for space in PAD_MODES),
-    *(((1, 3, 4, 3, 6), (2, 3, 3, 1, 1), "reflect", time) for time in PAD_MODES)], ids=label)
+    *(((1, 3, 4, 3, 6), (2, 3, 3, 1, 1), "reflect", time) for time in TIME_MODES)], ids=label)
 def test_every_pad_mode_matches_torch(x_shape: tuple[int, ...], w_shape: tuple[int, ...], dtype: torch.dtype,
                                       pad_space: PadMode, pad_time: PadMode) -> None:
     def conv(x: Tensor, weight: Tensor) -> Tensor:
@@ -129,7 +130,7 @@ def test_any_layout_matches_torch(x_shape: tuple[int, ...], w_shape: tuple[int, 
 
 @pytest.mark.parametrize(("x_shape", "w_shape", "pad_space", "pad_time"), [
     *(((2, 2, 3, 4), (2, 2, 3, 3), space, "zeros") for space in PAD_MODES),
-    *(((1, 1, 3, 3, 2), (2, 1, 3, 1, 1), "zeros", time) for time in PAD_MODES),
+    *(((1, 1, 3, 3, 2), (2, 1, 3, 1, 1), "zeros", time) for time in TIME_MODES),
     *(((1, 1, 3, 3, 3), (1, 1, 3, 3, 3), space, "none") for space in PAD_MODES)], ids=label)
 def test_derivatives_match_differences(x_shape: tuple[int, ...], w_shape: tuple[int, ...], pad_space: PadMode,
                                        pad_time: PadMode) -> None:
@@ -268,17 +269,24 @@ PADDED = {  # of the row 1 2 3
     "replicate": [1.0, 1.0, 2.0, 3.0, 3.0],
     "reflect": [2.0, 1.0, 2.0, 3.0, 2.0],
     "none": [1.0, 2.0, 3.0],
+    "circular": [3.0, 1.0, 2.0, 3.0, 1.0],
 }
 
 
-@pytest.mark.parametrize("mode", PAD_MODES)
+@pytest.mark.parametrize("mode", TIME_MODES)
 def test_pad_clip_surrounds_frames_and_clip_apart(mode: PadMode) -> None:
     row = torch.tensor([1.0, 2.0, 3.0])
     long = torch.tensor(PADDED[mode])
-    assert torch.equal(pad_clip(torch.outer(row, row)[None, None], mode, "zeros")[0, 0], torch.outer(long, long))
     clip = torch.einsum("t,y,x->tyx", row, row, row)[None, None]
-    assert torch.equal(pad_clip(clip, mode, "none")[0, 0], torch.einsum("t,y,x->tyx", row, long, long))
     assert torch.equal(pad_clip(clip, "none", mode)[0, 0], torch.einsum("t,y,x->tyx", long, row, row))
+    if mode in PAD_MODES:
+        assert torch.equal(pad_clip(torch.outer(row, row)[None, None], mode, "zeros")[0, 0], torch.outer(long, long))
+        assert torch.equal(pad_clip(clip, mode, "none")[0, 0], torch.einsum("t,y,x->tyx", row, long, long))
+
+
+def test_frames_that_are_to_go_around_are_refused() -> None:
+    with pytest.raises(ValueError, match="pad_space is 'circular', which is for time alone"):
+        convolution(random(1, 2, 3, 4), random(2, 2, 3, 3), pad_space="circular")
 
 
 @pytest.mark.parametrize(("x_shape", "w_shape"), [((3, 5, 7), (4, 3, 3)), ((2, 3, 5, 7), (4, 3, 3, 3, 3)),

@@ -66,7 +66,7 @@ def test_a_loop_is_one_period_of_the_clip_that_repeats_its_noise(run: Run, scale
     turns = -(-lead_frames(stages) // frames)
     repeated = changed(noise, frames, times=2 * turns + 1)
     expected = gather(run_scales(stages, None, repeated, (2 * turns + 1) * frames), (2 * turns + 1) * frames)
-    parts = run_scales(stages, None, noise, frames, loop=True, max_values=1 if count == 1 else 1 << 25)
+    parts = run_scales(stages, None, noise, frames, loop=frames, max_values=1 if count == 1 else 1 << 25)
     torch.testing.assert_close(gather(parts, frames), expected[:, :, turns * frames:(turns + 1) * frames],
                                rtol=1e-4, atol=1e-5)
 
@@ -75,9 +75,9 @@ def test_a_loop_is_one_period_of_the_clip_that_repeats_its_noise(run: Run, scale
 @pytest.mark.parametrize("frames", LENGTHS)
 def test_rolled_noise_rolls_the_loop_and_changes_nothing_else(run: Run, frames: int, form: str) -> None:
     stages, noise = run.stages(CPU), drawn_noise(form)
-    loop = gather(run_scales(stages, None, noise, frames, (1.5, 1.5), loop=True), frames)
+    loop = gather(run_scales(stages, None, noise, frames, (1.5, 1.5), loop=frames), frames)
     for roll in (1, frames - 1, 5):
-        rolled = run_scales(stages, None, changed(noise, frames, roll=roll), frames, (1.5, 1.5), loop=True,
+        rolled = run_scales(stages, None, changed(noise, frames, roll=roll), frames, (1.5, 1.5), loop=frames,
                             max_values=20_000)
         torch.testing.assert_close(gather(rolled, frames), loop.roll(roll, 2), rtol=1e-4, atol=1e-5)
 
@@ -86,9 +86,9 @@ def test_rolled_noise_rolls_the_loop_and_changes_nothing_else(run: Run, frames: 
 def test_a_clip_that_enters_goes_round_too(run: Run, start: int) -> None:
     stages, noise = run.stages(CPU)[start:], drawn_noise("split")
     clip, lead = normal((1, 3, 9, *run.plans[start - 1].size), 0, "clip"), lead_frames(stages)
-    loop = gather(run_scales(stages, stream(clip, 9, CPU, lead=lead), noise, 9, loop=True), 9)
+    loop = gather(run_scales(stages, stream(clip, 9, CPU, lead=lead), noise, 9, loop=9), 9)
     entering = stream(clip.roll(4, 2), 9, CPU, lead=lead)
-    rolled = gather(run_scales(stages, entering, noise, 9, loop=True), 9)
+    rolled = gather(run_scales(stages, entering, noise, 9, loop=9), 9)
     torch.testing.assert_close(rolled, loop.roll(4, 2), rtol=1e-4, atol=1e-5)
     assert (rolled - loop).abs().mean() > 1e-3
 
@@ -115,7 +115,7 @@ def test_a_stream_that_leads_goes_round() -> None:
 def test_a_long_loop_is_made_as_it_is_asked_for(run: Run) -> None:
     """No scale keeps what it no longer needs, though all but the last one begin before the clip."""
     coarser, made = watched_frames(run.plans[0].size, 10**6)
-    parts = run_scales(run.stages(CPU)[1:], coarser, drawn_noise("volume"), 10**6, loop=True)
+    parts = run_scales(run.stages(CPU)[1:], coarser, drawn_noise("volume"), 10**6, loop=10**6)
     for part in range(1, 5):
         assert next(parts).shape == (1, 3, 64, *SIZE)
         assert len(made) <= 64 * (part + 1) + 4 * 5
