@@ -16,7 +16,7 @@ help: ## say what there is (default)
 demo: .venv/demo.stamp ## train on examples/clouds.gif (CPU, minutes) and sample from it; run it again to resume
 	$(BIN)/sgif train examples/clouds.gif -o runs/demo --preset draft
 	$(BIN)/sgif sample runs/demo -n 4
-	@echo "The trained model, its previews and the samples are in runs/demo."
+	@echo "The trained model, its previews and the samples are in runs/demo; open runs/demo/report.html to see it all."
 
 test: .venv/test.stamp ## run the tests; choose with ARGS="-m slow" or ARGS=tests/engine
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ..engine.config import ConfigError
+from ..engine.wording import size_text
 from . import values
 from .command import DONE, Command
-from .text import json_text, size_text
+from .text import json_text
 
 if TYPE_CHECKING:
     from torch import Tensor

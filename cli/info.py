@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +11,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from ..engine.wording import changed_options, seconds_text, size_text, train_command
 from .command import DONE, Command
-from .options import changed_options
-from .text import json_text, printable, seconds_text, size_text
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from ..engine import Run
@@ -38,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     if trained.scales_done:
         console.print(scales_table(trained))
     if trained.scales_done < len(trained.sizes):
-        console.print("partial    go on with the command that began it; without its options of the clip that is")
-        console.print(f"           {printable(command_of(trained))}")
+        console.print("partial    go on with the command that began it:")
+        console.print(f"           {printable(train_command(trained))}")
     return DONE
 
 
@@ -64,13 +63,6 @@ def scales_table(trained: Run) -> Table:
                       str(scale["iterations"]), f"{scale['noise_amp']:.3g}", f"{scale['rec_psnr_db']:.1f}",
                       f"{scale['seconds'] / 60:.1f}")
     return table
-
-
-def command_of(trained: Run) -> str:
-    """The command that goes on with this run."""
-    source, path = shlex.quote(trained.source), shlex.quote(str(trained.path))
-    options = " ".join([f"--preset {trained.config.preset}", *changed_options(trained.config)])
-    return f"sgif train {source} -o {path} {options}"
 
 
 INFO = Command(name="info", summary="show what a run is and how far it is", usage="RUN [--json]",

@@ -13,6 +13,7 @@ from .edit import EDIT, INPAINT
 from .eval import EVAL
 from .info import INFO
 from .profile import PROFILE
+from .report import REPORT
 from .reproduce import REPRODUCE
 from .sample import SAMPLE
 from .study import STUDY
@@ -29,6 +30,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     ANIMATE,
     INFO,
     VERIFY,
+    REPORT,
     EVAL,
     STUDY,
     PROFILE,

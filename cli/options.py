@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
-import shlex
 import typing
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ..engine.config import (
-    ALL_SCALES,
-    CHOICES,
-    PRESETS,
-    VARIANTS,
-    ConfigError,
-    Preset,
-    TrainConfig,
-    preset_config,
-)
+from ..engine.config import CHOICES, PRESETS, VARIANTS, ConfigError, Preset, TrainConfig, preset_config
+from ..engine.wording import FIELDS, as_typed, option_name
 from . import values
 
-FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 VARIANT = "variant"  # no setting: it stands for some, and those are what a run keeps
 BY_PRESET = {name for changes in PRESETS.values() for name in changes}
 PARSERS: dict[str, Callable[[str], Any]] = {
@@ -30,11 +19,6 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "iterations": values.count_or_range,
 }
 PARSERS_BY_TYPE: dict[type, Callable[[str], Any]] = {int: values.whole, float: values.number, str: str}
-
-
-def option_name(field: str) -> str:
-    """`max_size_px` -> `--max-size`: the unit is in the option's metavar."""
-    return "--" + field.removesuffix("_px").replace("_", "-")
 
 
 def add_setting_options(parser: argparse.ArgumentParser, only: Collection[str] = (*FIELDS, VARIANT)) -> None:
@@ -70,34 +54,6 @@ def config_from(args: argparse.Namespace, default_preset: Preset) -> TrainConfig
     except ConfigError as error:
         words = re.sub(r"\w+_\w+|^\w+", lambda word: option_name(word[0]) if word[0] in FIELDS else word[0], str(error))
         raise ConfigError(words) from None
-
-
-def changed_options(config: TrainConfig) -> list[str]:
-    """The settings that differ from the config's preset, as the options that make the difference."""
-    base, options = preset_config(config.preset), []
-    for name in FIELDS:
-        value, option = getattr(config, name), option_name(name)
-        if value == getattr(base, name):
-            continue
-        if isinstance(value, bool):
-            options.append(option if value else option.replace("--", "--no-", 1))
-        else:
-            exact = repr(value) if isinstance(value, float) else as_typed(name, value)
-            options.append(f"{option} {shlex.quote(exact)}")
-    return options
-
-
-def as_typed(name: str, value: Any) -> str:
-    """A setting's value as a person types or reads it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if name == "iterations" and value[0] == value[1]:
-        return str(value[0])
-    if isinstance(value, tuple | list):
-        return ":".join(map(str, value))
-    if name == "num_3d_scales" and value == ALL_SCALES:
-        return "all"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def presets_table() -> str:

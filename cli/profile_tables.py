@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE
 from rich.table import Table
 
-from .text import size_text
+from ..engine.wording import size_text
 
 if TYPE_CHECKING:
     from ..engine.profiling.budget import Fit

@@ -20,7 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
-from .text import event_json, head_lines, left_text, losses_text, rate_text, scale_text, seconds_text
+from ..engine.wording import seconds_text
+from .text import event_json, head_lines, left_text, losses_text, printable, rate_text, scale_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,6 +79,10 @@ class PlainLines(Quiet):
                          f" {event.rec_psnr_db:.1f} dB: {event.preview}")
             case RunFinished():
                 self.say(f"done       {event.run_dir} in {seconds_text(event.seconds)}")
+                if event.report:
+                    self.say(f"report     {event.report}")
+                for note in event.notes:
+                    self.say(f"note       {printable(note)}")
 
 
 class LiveDisplay(PlainLines):

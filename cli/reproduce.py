@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from ..engine.config import FIXED_BY_VARIANTS, TrainConfig
+from ..engine.wording import FIELDS, changed_options
 from . import values
 from .command import DONE, Command
-from .options import FIELDS, add_setting_options, changed_options, config_from
+from .options import add_setting_options, config_from
 from .progress import make_progress
 from .text import json_text
 from .train import StopRequest, add_clip_options, default_preset, read_asked

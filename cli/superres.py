@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.config import ConfigError, TrainConfig
+from ..engine.wording import FIELDS, option_name, size_text
 from . import values
 from .command import DONE, Command
-from .options import FIELDS, VARIANT, add_setting_options, config_from, option_name
+from .options import VARIANT, add_setting_options, config_from
 from .output import FORMATS, add_file_options, clip_path, write
-from .text import size_text
 from .train import add_clip_options, default_preset, default_run_dir, learn, read_asked
 
 if TYPE_CHECKING:

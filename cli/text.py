@@ -1,4 +1,4 @@
-"""How things are worded: sizes, times, the head of a run, a scale, losses; and events as JSON."""
+"""How training's news are worded: the head of a run, a scale, rates, losses; and events as JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from ..engine.config import TrainConfig
 from ..engine.events import Event, RunStarted, ScaleStarted, StepLogged
+from ..engine.wording import seconds_text, size_text
 
 
 def printable(text: str, most: int = 2000) -> str:
@@ -19,22 +20,6 @@ def printable(text: str, most: int = 2000) -> str:
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
                     for char in text[:most + 1])
     return shown if len(shown) <= most else f"{shown[:most - 3]}..."
-
-
-def size_text(size: tuple[int, int]) -> str:
-    """Height and width: `90x160`."""
-    return f"{size[0]}x{size[1]}"
-
-
-def seconds_text(seconds: float) -> str:
-    """`4.2 s`, `3:10`, `1:02:33`, or `?` where nobody knows."""
-    if not math.isfinite(seconds):
-        return "?"
-    if seconds < 59.95:
-        return f"{max(seconds, 0.0):.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def head_lines(event: RunStarted) -> Iterator[str]:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Self
 
 from ..engine.config import Preset, TrainConfig
 from ..engine.limits import ReadLimits
+from ..engine.wording import seconds_text, size_text
 from . import values
 from .command import DONE, Command
 from .options import add_setting_options, config_from, presets_table
 from .progress import make_progress
-from .text import seconds_text, size_text
 
 if TYPE_CHECKING:
     from ..engine import Clip

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .masks import read_mask
     from .metrics.evaluate import Evaluation, evaluate, evaluate_run
     from .metrics.features import load_features
+    from .report.make import make_report
     from .runs import Run, load_run
     from .stills import read_still
     from .storage import RunError
@@ -43,7 +44,8 @@ _HOME = {
     "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
-    "make_study": "study.make", "score_study": "study.score", "verify_run": "verify", "write_clip": "clip_writer",
+    "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",
+    "write_clip": "clip_writer",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "inpaint_frames",
     "load_features",
     "load_run",
+    "make_report",
     "make_study",
     "preset_config",
     "read_clip",

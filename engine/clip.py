@@ -10,10 +10,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps
 from torch import Tensor, uint8
@@ -45,6 +46,8 @@ class Clip:
     """The path as given."""
     notes: tuple[str, ...] = ()
     """What reading changed, one clause each."""
+    window: Mapping[str, Any] | None = None
+    """What `read_clip` was asked for besides the path, by its arguments' names."""
 
     def to_tensor(self) -> Tensor:
         """float32 [1, 3, T, H, W] in [-1, 1]."""
@@ -101,7 +104,8 @@ def read_clip(
     except Exception as error:  # hostile bytes make decoders raise nearly every type there is
         raise refusal(error, source, _CLIPS) from error
     kept, frame_ms, notes = decoded.finish()
-    return Clip(frames=kept, frame_ms=frame_ms, source=source, notes=notes)
+    window = {"start": start, "frames": frames, "crop": crop, "background": background}
+    return Clip(frames=kept, frame_ms=frame_ms, source=source, notes=notes, window=window)
 
 
 def refusal(error: Exception, source: str, expected: str) -> ClipError:

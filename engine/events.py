@@ -78,6 +78,8 @@ class RunFinished:
 
     run_dir: Path
     seconds: float                      # of training, all sessions together
+    report: Path | None = None          # None where it could not be written; then a note says why
+    notes: tuple[str, ...] = ()
 
 
 Event = RunStarted | ScaleStarted | StepDone | StepLogged | ScaleFinished | RunFinished

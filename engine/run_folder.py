@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,9 +49,9 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
               "z_fixed.safetensors": write_tensors(path / "z_fixed.safetensors", {"z_fixed": z_fixed})}
     write_json(path / "config.json", {
         "schema": SCHEMA,
-        "versions": {"sgif": package_version("sgif"), "torch": torch.__version__},
+        "versions": {"sgif": package_version("sgif"), "torch": torch.__version__, "python": platform.python_version()},
         "clip": {"source": clip.source, "digest": clip.digest(), "height": height, "width": width,
-                 "frame_ms": list(clip.frame_ms), "notes": list(clip.notes)},
+                 "frame_ms": list(clip.frame_ms), "notes": list(clip.notes), "window": clip.window},
         "config": config.to_json(), "sha256": sha256,
     })
     return Run(path)

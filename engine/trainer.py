@@ -89,7 +89,9 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
         ScaleSession(run, scale, device, tell).train(state, should_stop)
         state = None
     (run.path / "state.safetensors").unlink(missing_ok=True)
-    tell(RunFinished(run_dir=run.path, seconds=sum(record["seconds"] for record in run.scale_info())))
+    report, notes = _report(run)
+    tell(RunFinished(run_dir=run.path, seconds=sum(record["seconds"] for record in run.scale_info()), report=report,
+                     notes=notes))
     return run
 
 
@@ -107,6 +109,19 @@ def _fitted(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -
         raise
     except Exception as error:  # the forecast leans on torch's inner parts, which training can do without
         return config, f"memory was not checked ({type(error).__name__}: {error})"
+
+
+def _report(run: Run) -> tuple[Path | None, tuple[str, ...]]:
+    """The run's report, made unless one is there that knows all scales; None and a line where it cannot be made."""
+    path, finished = run.path / "report.html", run.scale_dir(len(run.plans) - 1) / "scale.json"
+    try:
+        if not path.exists() or path.stat().st_mtime_ns < finished.stat().st_mtime_ns:
+            from .report.make import make_report
+
+            make_report([run.path], path, device=run.config.device)
+    except Exception as error:  # whatever it is, a library that is missing too: what was learned is safe
+        return None, (f"no report was written ({type(error).__name__}: {error}); sgif report {run.path} tries again",)
+    return path, ()
 
 
 def set_fusion(config: TrainConfig, device: torch.device) -> str | None:
@@ -265,7 +280,8 @@ class ScaleSession:
         write_json(partial / "scale.json", {
             "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,
             "iterations": self.plan.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),
-            "seconds": round(self.seconds, 3), "losses": losses, "sha256": sha256,
+            "seconds": round(self.seconds, 3), "device": describe_device(self.device), "losses": losses,
+            "sha256": sha256,
         })
         partial.rename(folder)
         sync_folder(self.run.path)

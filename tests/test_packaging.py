@@ -58,8 +58,11 @@ def test_wheel_holds_every_source_of(package: str, wheel_files: set[str]) -> Non
     assert sources | {f"sgif/{package}/py.typed"} <= wheel_files
 
 
-def test_wheel_holds_the_page_of_a_study(wheel_files: set[str]) -> None:
-    assert "sgif/engine/study/page.html" in wheel_files
+def test_wheel_holds_the_templates_of_pages(wheel_files: set[str]) -> None:
+    templates = {f"sgif/{path.relative_to(ROOT).as_posix()}" for suffix in ("html", "css", "js")
+                 for path in (ROOT / "engine").rglob(f"*.{suffix}")}
+    assert len(templates) == 6
+    assert templates <= wheel_files
 
 
 def test_wheel_holds_nothing_else(wheel_files: set[str]) -> None:

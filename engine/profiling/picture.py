@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 from xml.sax.saxutils import escape
+
+from ..axes import round_ticks
 
 if TYPE_CHECKING:
     from .profile import Profile, ScaleProfile
@@ -107,15 +108,13 @@ def _slots(scales: Sequence[ScaleProfile], left: float, width: float, values: Se
 
 def _axis(left: float, width: float, top: float) -> tuple[float, list[str]]:
     """The value at the plot's upper edge, and the lines and figures of some four round values."""
-    exponent = 10 ** math.floor(math.log10(top / 4))
-    step = next(factor * exponent for factor in (1, 2, 2.5, 5, 10) if factor * exponent >= top / 4)
-    count = math.ceil(top / step - 1e-9)
+    ticks = round_ticks(0, top)
     lines = []
-    for index in range(count + 1):
-        y = TOP + PLOT_HEIGHT * (1 - index / count)
+    for tick in ticks:
+        y = TOP + PLOT_HEIGHT * (1 - tick / ticks[-1])
         lines += [f'<line class="rule" x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}"/>',
-                  _text(left - 8, y + 4, f"{index * step:g}", "small end")]
-    return count * step, lines
+                  _text(left - 8, y + 4, f"{tick:g}", "small end")]
+    return ticks[-1], lines
 
 
 def _scale_label(x: float, slot: float, scale: ScaleProfile) -> Iterator[str]:

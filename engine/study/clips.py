@@ -2,17 +2,12 @@
 
 Frames behind the view's end are dropped, sizes made alike, each clip's colours brought to one palette of at most 256
 without dither, as `write_clip` does for a GIF, and every frame stored as a PNG with that palette.
-
-The page draws the frames on a canvas by its own clock, which needs nothing that Chromium, Firefox and Safari have not
-had since 2021. A GIF in an `<img>` would not do: no browser lets a page say when it starts, or stop it after a play.
-Videos lose detail, and some browsers lack the codecs; some lack `ImageDecoder`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -24,6 +19,7 @@ from torch import Tensor
 from ...kernels import resize
 from ..clip import ClipError, Pixels, frames_from_tensor, read_clip, tensor_from_frames
 from ..gif_writer import choose_palette, map_to_palette
+from ..pages.frames import packed
 
 Size = tuple[int, int]  # height, width
 
@@ -37,8 +33,7 @@ class Shot:
     frame_ms: tuple[int, ...]
     """Durations of the frames that a view can show."""
     data: bytes
-    """The number of frames, for each its duration in ms and its length in bytes as little-endian uint32, then the
-    PNGs."""
+    """The frames as PNGs with their durations, `packed`."""
     digest: bytes
     """sha256 of the pixels and durations that are shown."""
     notes: tuple[str, ...]
@@ -101,9 +96,3 @@ def _pngs(frames: Tensor) -> Iterator[bytes]:
         image.putpalette(palette.tobytes().ljust(768, b"\0"))
         image.save(out, "PNG", bits=8, compress_level=9)
         yield out.getvalue()
-
-
-def packed(pictures: Sequence[bytes], frame_ms: Sequence[int]) -> bytes:
-    """`Shot.data` of the encoded frames and their durations."""
-    head = [number for ms, picture in zip(frame_ms, pictures, strict=True) for number in (ms, len(picture))]
-    return struct.pack(f"<{1 + len(head)}I", len(pictures), *head) + b"".join(pictures)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
 from ..clip import ClipError
 from ..clip_paths import clip_paths
+from ..pages.render import render
 from ..storage import write_bytes, write_json
 from .clips import Shot, Size, clip_size, common_size, read_shot
 from .records import KEY_FORMAT, SCHEMA
@@ -85,7 +83,8 @@ def make_study(path: str | os.PathLike[str], real: Sequence[str], generated: Seq
     # The key first: a page without its key is of no use, and might be out among people already.
     write_json(key, {"format": KEY_FORMAT, "schema": SCHEMA, "study": study, "title": title, "seconds": seconds,
                      "plays": plays, "clips": truth})
-    write_bytes(page, _page(title, {"study": study, "schema": SCHEMA, **settings}))
+    write_bytes(page, render("study/page.html", title=title, frame_format="png",
+                             study={"study": study, "schema": SCHEMA, **settings}))
     return Study(page=page, key=key, clips=len(shots), notes=tuple(notes))
 
 
@@ -144,10 +143,3 @@ def _tells(real: Sequence[Shot], generated: Sequence[Shot], seconds: float) -> l
             notes.append(f"a visitor can tell the clips apart by their {what}: real ones have {low:.3g} to {high:.3g}, "
                          f"generated ones {low_made:.3g} to {high_made:.3g}")
     return notes
-
-
-def _page(title: str, study: dict[str, Any]) -> bytes:
-    """The template with the title and the study in it. No "<" is left in the study: nothing in it ends its element."""
-    words = {"title": html.escape(title), "study": json.dumps(study).replace("<", "\\u003c")}
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: words[match[1]], template).encode()

@@ -44,6 +44,7 @@ class FakeRun:
         self.path, self.scales_done, self.sizes = path, scales_done, SIZES
         self.config = preset_config("draft", iterations=2, amp=True, num_3d_scales=-1, lr=1e-3)
         self.frame_ms, self.num_frames, self.source = (100, 50, 70, 80), 4, "my clip.gif"
+        self.record = {"clip": {"window": {"start": 0, "frames": 4, "crop": None, "background": "white"}}}
         self.calls: list[dict[str, Any]] = []
 
     def sample_frames(self, index: int, **asked: Any) -> Iterator[torch.Tensor]:

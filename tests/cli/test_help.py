@@ -6,8 +6,9 @@ import typing
 import pytest
 
 from sgif.cli.main import COMMANDS, main
-from sgif.cli.options import BY_PRESET, FIELDS, as_typed, option_name
+from sgif.cli.options import BY_PRESET
 from sgif.engine.config import CHOICES
+from sgif.engine.wording import FIELDS, as_typed, option_name
 
 
 def help_text(capsys, monkeypatch, *words, columns=100):

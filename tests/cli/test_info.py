@@ -23,7 +23,7 @@ def test_info_of_a_partial_run_gives_the_command_that_goes_on(fake_run, capsys):
     fake_run.scales_done = 1
     assert shown(capsys).splitlines()[-1] == (
         f"           sgif train 'my clip.gif' -o {fake_run.path}"
-        " --preset draft --amp --num-3d-scales all --iterations 2 --lr 0.001")
+        " --frames 4 --preset draft --amp --num-3d-scales all --iterations 2 --lr 0.001")
 
 
 def test_info_of_a_run_without_a_finished_scale_has_no_table(fake_run, capsys):

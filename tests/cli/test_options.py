@@ -5,16 +5,9 @@ import typing
 
 import pytest
 
-from sgif.cli.options import (
-    FIELDS,
-    add_setting_options,
-    as_typed,
-    changed_options,
-    config_from,
-    option_name,
-    presets_table,
-)
+from sgif.cli.options import add_setting_options, config_from, presets_table
 from sgif.engine.config import BOUNDS, CHOICES, PRESETS, VARIANTS, ConfigError, TrainConfig, preset_config
+from sgif.engine.wording import FIELDS, as_typed, changed_options, option_name
 
 # Where a value is typed otherwise than it is meant, or its form is not plain from the default.
 SPECIAL = {"device": ("cpu", "cpu"), "num_3d_scales": ("all", -1), "frames_per_step": ("5:4", (5, 4)),

@@ -1,14 +1,15 @@
 import io
 import json
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from sgif.cli import progress
 from sgif.cli.progress import JsonLines, LiveDisplay, PlainLines, Quiet, counted, make_progress
-from sgif.cli.text import rate_text, seconds_text
-from sgif.engine.events import RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from sgif.cli.text import rate_text
+from sgif.engine.events import RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 
 
 def never():
@@ -67,6 +68,14 @@ def test_plain_lines_within_a_scale_come_every_ten_seconds(run_events, capsys, m
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 35 // progress.PLAIN_SECONDS
     assert lines[0] == "  2/2  4.0 it/s  left: scale 1:30, run 1:06:40  D/image nan  G/rec 0.5"
+
+
+def test_the_report_is_named_at_the_end_or_why_there_is_none(capsys):
+    send(PlainLines(), [RunFinished(run_dir=Path("run"), seconds=1.0, report=Path("run/report.html"))])
+    send(PlainLines(), [RunFinished(run_dir=Path("run"), seconds=1.0, notes=("no report was written (a reason)",))])
+    assert capsys.readouterr().out.splitlines() == [
+        "done       run in 1.0 s", "report     run/report.html",
+        "done       run in 1.0 s", "note       no report was written (a reason)"]
 
 
 def test_quiet_is_silent(run_events, capsys):
@@ -134,14 +143,6 @@ def test_a_run_that_goes_on_says_from_where(run_events, capsys):
     for place, said in (((2, 310), "going on   from scale 2, iteration 310"), ((3, 0), "finished   already")):
         PlainLines()(RunStarted(**{**vars(started), "resumed_at": place}))
         assert said in capsys.readouterr().out.splitlines()
-
-
-@pytest.mark.parametrize(("seconds", "text"), [
-    (0.0, "0.0 s"), (-3.0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1:00"), (190.2, "3:10"), (3599.6, "1:00:00"),
-    (3753.0, "1:02:33"), (float("nan"), "?"), (float("inf"), "?"),
-])
-def test_times_read_as_clocks(seconds, text):
-    assert seconds_text(seconds) == text
 
 
 def test_a_slow_iteration_is_told_in_seconds():

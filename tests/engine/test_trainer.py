@@ -102,7 +102,7 @@ def test_a_finished_run_is_left_as_it_is(tiny_run: Any, clip: Clip, tiny_config:
 def test_a_finished_run_has_these_files_and_no_others(tiny_run: Any) -> None:
     scale_files = {"generator.safetensors", "image_critic.safetensors", "video_critic.safetensors", "scale.json",
                    "preview.gif"}
-    expected = {"config.json", "clip.safetensors", "z_fixed.safetensors", "stats.jsonl"} \
+    expected = {"config.json", "clip.safetensors", "z_fixed.safetensors", "stats.jsonl", "report.html"} \
         | {f"scale_{scale:02d}/{name}" for scale in range(3) for name in scale_files}
     path = tiny_run.run.path
     assert {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} == expected

@@ -15,7 +15,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgif.engine import Clip, ConfigError, RunError, TrainConfig, load_run, preset_config, train, verify_run
+from sgif.engine import (
+    Clip,
+    ConfigError,
+    RunError,
+    TrainConfig,
+    load_run,
+    make_report,
+    preset_config,
+    train,
+    verify_run,
+)
 from sgif.engine.storage import MAX_HEADER_BYTES, read_tensors, sha256_of
 
 from .mutations import CHANGES, Change, changed, drawn
@@ -43,6 +53,7 @@ def use(path: Path) -> None:
         json.dumps(run.describe())
         run.reconstruct(device="cpu")
         run.sample(size=(8, 8), frames=1, device="cpu")
+        make_report([path], path.with_suffix(".html"), device="cpu")
 
 
 def paths_in(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

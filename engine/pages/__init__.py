@@ -1,0 +1,1 @@
+"""Pages that people open by themselves, one file each: their templates, their look, and clips that play in them."""
