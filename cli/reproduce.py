@@ -1,4 +1,4 @@
-"""`sgif reproduce`: the paper's Table 1 and the ablations on one's own clips."""
+"""`sgif reproduce`: the paper's Table 1, the ablations, and quality against time on one's own clips."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from .progress import make_progress
 from .text import json_text
 from .train import StopRequest, add_clip_options, default_preset, read_asked
 
-WHAT = ("table1", "ablations")
+WHAT = ("table1", "ablations", "quality")
 SAMPLES = 10  # as in the paper
 BUDGET = [name for name in FIELDS if name not in FIXED_BY_VARIANTS | {"max_size_px", "slow_motion"}]
 
 EXAMPLES = """tables:
   table1     SinGAN-GIF beside SinGAN (All Frames), its baseline
   ablations  SinGAN-GIF beside itself without or with another part
+  quality    SinGAN-GIF after a quarter, a half and twice the iterations
 
 examples:
   sgif reproduce table1 a.gif b.gif --iterations 900:300
   sgif reproduce ablations a.gif --size 64 --samples 4 -o runs/parts
 
 The same command again goes on where it was stopped. All models of a table have
-the same iterations, scales and widths; docs/reproduce.md says what else."""
+the same scales and widths, and but for quality the same iterations;
+docs/reproduce.md says what else."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +86,6 @@ def command_of(args: argparse.Namespace, config: TrainConfig) -> str:
 
 
 REPRODUCE = Command(
-    name="reproduce", summary="train, sample and measure the paper's Table 1 or ablations",
+    name="reproduce", summary="train, sample and measure: Table 1, ablations, quality",
     usage="TABLE CLIP ... [--preset PRESET] [options]", add_options=add_options, run=run, epilog=EXAMPLES,
 )

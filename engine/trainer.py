@@ -142,7 +142,7 @@ def _read_state(run: Run) -> State | None:
         return None
     tensors, place = read_tensors(path)
     if any(type(place.get(name)) is not int for name in ("scale", "iteration")) \
-            or type(place.get("seconds", 0.0)) not in (int, float) \
+            or any(type(place.get(name, 0.0)) not in (int, float) for name in ("seconds", "cpu_seconds")) \
             or not 0 <= place["scale"] < len(run.plans) \
             or not 0 <= place["iteration"] < run.plans[place["scale"]].iterations:
         raise RunError(f"{path} does not say its scale and iteration: the run folder is damaged, remove that file")
@@ -159,7 +159,7 @@ class ScaleSession:
         self.coarser = run.stages(device)
         self.data = self._data()
         self.trainer = ScaleTrainer(self.plan, self.config, self.coarser, self.data, device)
-        self.seconds = 0.0  # spent on this scale, by earlier sessions too
+        self.seconds = self.cpu_seconds = 0.0  # spent on this scale, by earlier sessions too
         self.iteration = 0
 
     def _data(self) -> ScaleData:
@@ -185,7 +185,8 @@ class ScaleSession:
                                start_iteration=self.iteration, noise_amp=self.data.noise_amp))
         losses: dict[str, float] = {}
         began = saved = logged = time.perf_counter()
-        earlier, logged_iteration = self.seconds, self.iteration
+        began_cpu = time.process_time()
+        earlier, earlier_cpu, logged_iteration = self.seconds, self.cpu_seconds, self.iteration
         while self.iteration < plan.iterations:
             device_losses = self.trainer.train_step(self.iteration)
             self.iteration += 1
@@ -197,6 +198,7 @@ class ScaleSession:
                 self._log(losses, (now - logged) / (self.iteration - logged_iteration))
                 logged, logged_iteration = now, self.iteration
             self.seconds = earlier + time.perf_counter() - began
+            self.cpu_seconds = earlier_cpu + time.process_time() - began_cpu
             stop = should_stop()
             if not last and (stop or time.perf_counter() - saved > config.save_seconds):
                 self._save()
@@ -243,7 +245,7 @@ class ScaleSession:
             for index, slots in optimizer.state_dict()["state"].items():
                 tensors |= {f"adam.{name}.{index}.{slot}": value for slot, value in slots.items()}
         write_tensors(self.run.path / "state.safetensors", tensors, scale=self.scale, iteration=self.iteration,
-                      seconds=self.seconds)
+                      seconds=self.seconds, cpu_seconds=self.cpu_seconds)
 
     def _restore(self, state: State) -> None:
         """The inverse of `_save`. Raises RunError when the state does not fit."""
@@ -262,7 +264,8 @@ class ScaleSession:
             whole["state"] = {index: {slot: tensors[f"adam.{name}.{index}.{slot}"] for slot in SLOTS}
                               for index in range(len(optimizer.param_groups[0]["params"]))}
             optimizer.load_state_dict(whole)
-        self.iteration, self.seconds = place["iteration"], float(place.get("seconds", 0.0))
+        self.iteration = place["iteration"]
+        self.seconds, self.cpu_seconds = (float(place.get(name, 0.0)) for name in ("seconds", "cpu_seconds"))
 
     def _finish(self, losses: dict[str, float]) -> None:
         """Write the scale's folder beside its place and rename it into it."""
@@ -280,8 +283,8 @@ class ScaleSession:
         write_json(partial / "scale.json", {
             "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,
             "iterations": self.plan.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),
-            "seconds": round(self.seconds, 3), "device": describe_device(self.device), "losses": losses,
-            "sha256": sha256,
+            "seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3),
+            "device": describe_device(self.device), "losses": losses, "sha256": sha256,
         })
         partial.rename(folder)
         sync_folder(self.run.path)

@@ -1,4 +1,5 @@
-"""What is compared: the paper's model beside its baseline, or beside itself with a part taken away or replaced."""
+"""What is compared: the paper's model beside its baseline, beside itself with a part taken away or replaced, or beside
+itself after fewer and after more iterations."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from ...engine.config import FIXED_BY_VARIANTS, PRESETS, VARIANTS, ConfigError, Preset, TrainConfig, preset_config
 
-What = Literal["table1", "ablations"]
+What = Literal["table1", "ablations", "quality"]
 FULL, ALL_FRAMES = "singan-gif", "singan-all-frames"
 TITLES: Mapping[What, Mapping[str, str]] = {
     "table1": {FULL: "SinGAN-GIF", ALL_FRAMES: "SinGAN (All Frames)"},
@@ -18,8 +19,10 @@ TITLES: Mapping[What, Mapping[str, str]] = {
         "no-video-critic": "no video critic", "depthwise": "depthwise 3D generators",
         "r2plus1d": "R(2+1)D generators", "dense": "dense 3D generators", "all-3d": "3D at all scales",
         "all-2d": "2D at all scales"},
+    "quality": {FULL: "all iterations", "quarter": "a quarter of them", "half": "half of them", "double": "twice them"},
 }
-"""The models of each table by the name of their variant, the whole one first."""
+"""The models of each table by the name of their variant or part of the iterations, the whole one first."""
+ITERATIONS: Mapping[str, float] = {"quarter": 0.25, "half": 0.5, "double": 2.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class Model:
 
 
 def models_of(what: What, preset: Preset, settings: Mapping[str, Any]) -> tuple[list[Model], list[str]]:
-    """The models under one budget, and a note for each that would be the whole one once more.
+    """The models under one budget, for "quality" under parts and multiples of it, and a note for each that would be the
+    whole one once more.
 
     Args:
         settings: changes of the preset; none that tells the models apart.
@@ -43,12 +47,15 @@ def models_of(what: What, preset: Preset, settings: Mapping[str, Any]) -> tuple[
     if preset in VARIANTS:
         raise ConfigError(f"preset is {preset}, which is one of the models here; expected a budget for all of them: "
                           f"{', '.join(name for name in PRESETS if name not in VARIANTS)}")
-    if fixed := sorted(FIXED_BY_VARIANTS & settings.keys()):
+    if what != "quality" and (fixed := sorted(FIXED_BY_VARIANTS & settings.keys())):
         raise ConfigError(f"{fixed[0]} is given, which tells the models apart; expected settings of the budget alone")
     models: list[Model] = []
     notes = []
     for key, title in TITLES[what].items():
         config = preset_config(preset, **{**settings, **VARIANTS.get(key, {})})
+        if part := ITERATIONS.get(key):
+            first, last = (max(1, round(part * count)) for count in config.iterations)
+            config = dataclasses.replace(config, iterations=(first, last))
         if models and config == models[0].config:
             notes.append(f"{title}: that is what {models[0].title} is under the preset {preset}")
         else:

@@ -18,7 +18,8 @@ from .results import Result, Row, caption, clip_rows, headings, mean_rows, verdi
 
 SHOWN = 3  # samples of each model, the first ones
 QUALITY = 85  # of the copies in the page; the samples beside it are lossless
-TITLES = {"table1": "SinGAN-GIF beside SinGAN (All Frames)", "ablations": "SinGAN-GIF and what its parts are for"}
+TITLES = {"table1": "SinGAN-GIF beside SinGAN (All Frames)", "ablations": "SinGAN-GIF and what its parts are for",
+          "quality": "SinGAN-GIF after fewer and after more iterations"}
 LEGEND = ("Distances: the lower, the nearer to the clip. Diversity: how much samples differ from each other, in parts "
           "of the clip's own deviation. PSNR: of the reconstruction. The samples shown are each model's first ones, "
           "not chosen.")

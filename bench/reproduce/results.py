@@ -10,12 +10,12 @@ from typing import Any
 from ..environment import Conditions, counted, digits, machine_and_versions
 from .models import ALL_FRAMES, FULL, Model, What, differences
 
-SCHEMA = 1
+SCHEMA = 2
 PAPER = {FULL: 0.37, ALL_FRAMES: 0.89}
 """SGFID of Table 1: nine GIFs, ten samples each. By all evidence of the 64 channels that SinGAN's code measures."""
 PAPER_FIGURE = "sgfid64"
-NO_DISTANCE = {"diversity"}
-"""Figures that are not the better the lower they are."""
+NO_DISTANCE = {"diversity", "rec_psnr_db", "cpu_seconds", "seconds"}
+"""Figures that are no distances to the clip, the better the lower they are."""
 
 Result = dict[str, Any]
 Record = dict[str, Any]
@@ -55,20 +55,22 @@ def mean_of(records: Iterable[Record]) -> dict[str, float | None]:
 def row_of(record: Record) -> dict[str, Any]:
     """The figures of one model on one clip."""
     training = record["training"]
-    return {**record["evaluation"]["mean"], "rec_psnr_db": training["rec_psnr_db"], "seconds": training["seconds"]}
+    return {**record["evaluation"]["mean"], "rec_psnr_db": training["rec_psnr_db"],
+            "cpu_seconds": training["cpu_seconds"], "seconds": training["seconds"]}
 
 
 def ratios(mean: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
     """Each distance of SinGAN-GIF divided by the baseline's."""
     ours, theirs = mean.get(FULL, {}), mean.get(ALL_FRAMES, {})
     return {name: value / other for name, value in ours.items()
-            if name not in {*NO_DISTANCE, "rec_psnr_db", "seconds"} and value is not None and (other := theirs[name])}
+            if name not in NO_DISTANCE and value is not None and (other := theirs[name])}
 
 
 def headings(result: Result) -> dict[str, str]:
     """The titles of the columns by the figures' names."""
     first = next(iter(result["clips"][0]["models"].values()))
-    titles = {"nearest_real": "nearest real", "rec_psnr_db": "PSNR, dB", "seconds": "training, min"}
+    titles = {"nearest_real": "nearest real", "rec_psnr_db": "PSNR, dB", "cpu_seconds": "CPU min",
+              "seconds": "training, min"}
     return {name: titles.get(name, name) for name in row_of(first)}
 
 
@@ -76,7 +78,7 @@ def cell(name: str, value: float | None, spread: float | None = None) -> str:
     """A figure as a table has it, with the standard deviation over samples where there is one."""
     if value is None:
         return "–"  # noqa: RUF001 (as tables have it)
-    if name == "seconds":
+    if name in ("cpu_seconds", "seconds"):
         return f"{value / 60:.1f}"
     if name == "rec_psnr_db":
         return f"{value:.1f}"
@@ -142,14 +144,21 @@ def caption(result: Result) -> str:
     precision = "bfloat16" if config["amp"] else "float32"
     text = (f"Means over {counted(result['clips_done'], 'clip')}, "
             f"{counted(result['samples'], 'sample')} each, ± their standard deviation; raw frames against raw frames "
-            f"at the trained size; preset {config['preset']}, seed {config['seed']}, {precision}. The models have the "
-            f"same iterations, scales and widths{other_frames(result)}. "
+            f"at the trained size; preset {config['preset']}, seed {config['seed']}, {precision}. {budget(result)}. "
             f"Features: {features['features']}, {layers}; {features['preprocessing']}; weights {weights['file']}, "
             f"SHA-256 {weights['sha256'][:8]}. "
             f"{machine_and_versions(result['device'], result['versions'], result['commit'])}")
     commits = sorted({record["commit"] for clip in result["clips"] for record in clip["models"].values()}
                      - {result["commit"]})
     return text + (f" Some were measured before, at {', '.join(commit[:10] for commit in commits)}." if commits else "")
+
+
+def budget(result: Result) -> str:
+    """What is the same for all models, in a sentence without its full stop."""
+    if result["what"] == "quality":
+        counts = (f"{first}:{last}" for first, last in (model["config"]["iterations"] for model in result["models"]))
+        return f"Iterations, coarsest to finest scale: {', '.join(counts)}; all else is the same"
+    return f"The models have the same iterations, scales and widths{other_frames(result)}"
 
 
 def other_frames(result: Result) -> str:

@@ -114,6 +114,7 @@ def test_a_scale_s_record_says_what_was_told(tiny_run: Any) -> None:
         assert (record["scale"], record["iterations"]) == (scale, 6)
         assert record["rec_psnr_db"] == pytest.approx(finished[scale].rec_psnr_db, abs=1e-3)
         assert record["seconds"] == pytest.approx(finished[scale].seconds, abs=1e-3)
+        assert record["cpu_seconds"] > 0
         assert record["losses"] == logged[3 * scale + 2].losses
         assert finished[scale].preview == tiny_run.run.scale_dir(scale) / "preview.gif"
     assert tiny_run.events[-1].seconds == pytest.approx(sum(event.seconds for event in finished), abs=2e-3)

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
-from sgif.bench.reproduce.models import TITLES, differences, models_of
+from sgif.bench.reproduce.models import ITERATIONS, TITLES, differences, models_of
 from sgif.engine.config import FIXED_BY_VARIANTS, VARIANTS, ConfigError, preset_config
 
 BUDGET = {"iterations": (40, 20), "max_size_px": 64, "seed": 3}
 
 
-@pytest.mark.parametrize("what", TITLES)
+@pytest.mark.parametrize("what", ["table1", "ablations"])
 @pytest.mark.parametrize("preset", ["paper", "fast", "draft"])
 def test_all_models_of_a_table_have_the_same_budget(what, preset):
     models, _ = models_of(what, preset, BUDGET)
@@ -43,7 +43,16 @@ def test_every_ablation_says_what_it_changes():
 
 
 def test_every_variant_has_its_place_in_a_table():
-    assert {key for titles in TITLES.values() for key in titles} == {"singan-gif", *VARIANTS}
+    assert {key for titles in TITLES.values() for key in titles} == {"singan-gif", *VARIANTS, *ITERATIONS}
+
+
+def test_quality_is_the_model_after_other_iterations_and_nothing_else():
+    models, notes = models_of("quality", "draft", {**BUDGET, "video_weight": 1.0})
+    assert [model.config.iterations for model in models] == [(40, 20), (10, 5), (20, 10), (80, 40)]
+    assert {field for model in models[1:] for field in differences(model, models[0])} == {"iterations"}
+    assert notes == []
+    few, _ = models_of("quality", "draft", {"iterations": (2, 1)})
+    assert few[1].config.iterations == (1, 1)  # never none
 
 
 def test_a_preset_that_is_a_model_is_refused():

@@ -36,7 +36,8 @@ def test_seconds_are_those_of_training(finished: Finished) -> None:
         for key, record in clip["models"].items():
             scales = [json.loads(file.read_text()) for file in
                       (finished.folder / clip["folder"] / key).glob("scale_*/scale.json")]
-            assert record["training"]["seconds"] == pytest.approx(sum(scale["seconds"] for scale in scales), abs=0.06)
+            for name in ("seconds", "cpu_seconds"):
+                assert record["training"][name] == pytest.approx(sum(scale[name] for scale in scales), abs=0.06) != 0
             assert record["training"]["iterations"] == sum(scale["iterations"] for scale in scales) == 4
             assert record["training"]["frames_seen"] == (4 if key == ALL_FRAMES else 2 * 4 + 2 * 4)
 
@@ -103,6 +104,24 @@ def test_a_table_that_is_not_finished_says_so(finished: Finished) -> None:
     result = {**finished.result, "clips_done": 1}
     assert warnings_of(result)[0] == "not finished: 1 of 2 clips are done, and the means are of these"
     assert not any("not finished" in line for line in warnings_of(finished.result))
+
+
+def test_quality_is_a_table_of_iterations(make_experiment: Callable[..., Experiment], tmp_path: Path) -> None:
+    settings = {**SETTINGS, "iterations": (4, 4), "min_size_px": 20}
+    result = reproduce(make_experiment(tmp_path, what="quality", settings=settings))
+    assert [name for name, _ in mean_rows(result)] == ["all iterations", "a quarter of them", "half of them",
+                                                       "twice them"]
+    trained = {key: record["training"]["iterations"] for key, record in result["clips"][0]["models"].items()}
+    assert trained == {"singan-gif": 4, "quarter": 1, "half": 2, "double": 8}
+    assert "Iterations, coarsest to finest scale: 4:4, 1:1, 2:2, 8:8; all else is the same." in markdown(result)
+    assert (tmp_path / "quality.json").is_file()
+
+
+def test_figures_of_a_run_from_before_cpu_seconds_were_kept_lack_them(finished: Finished) -> None:
+    result = copy.deepcopy(finished.result)
+    for key in (FULL, ALL_FRAMES):
+        result["clips"][0]["models"][key]["training"]["cpu_seconds"] = None
+    assert "–" in dict(clip_rows(result, result["clips"][0]))["SinGAN-GIF"]  # noqa: RUF001
 
 
 def test_ablations_are_one_table(make_experiment: Callable[..., Experiment], tmp_path: Path) -> None:
