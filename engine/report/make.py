@@ -57,7 +57,7 @@ def make_report(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[
         views.append(_view(run, name, len(opened), device))
         on_run(done, len(opened))
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(page, render("report/page.html", **content(views)))
+    write_bytes(page, render("engine/report/page.html", **content(views)))
     several = len(views) > 1
     return Report(path=page, notes=tuple(f"{view.name}: {note}" if several else note
                                          for view in views for note in view.notes))

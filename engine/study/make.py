@@ -83,7 +83,7 @@ def make_study(path: str | os.PathLike[str], real: Sequence[str], generated: Seq
     # The key first: a page without its key is of no use, and might be out among people already.
     write_json(key, {"format": KEY_FORMAT, "schema": SCHEMA, "study": study, "title": title, "seconds": seconds,
                      "plays": plays, "clips": truth})
-    write_bytes(page, render("study/page.html", title=title, frame_format="png",
+    write_bytes(page, render("engine/study/page.html", title=title, frame_format="png",
                              study={"study": study, "schema": SCHEMA, **settings}))
     return Study(page=page, key=key, clips=len(shots), notes=tuple(notes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from PIL import Image
@@ -13,9 +13,10 @@ from PIL import Image
 from sgif.bench.reproduce.page import SHOWN, page
 from sgif.bench.reproduce.results import markdown
 
+from ...browser import Visit, contrasts, overflow_px, wait_for
 from .conftest import HARM, Finished
 
-VOID = {"meta", "img"}
+VOID = {"meta", "link", "img"}
 
 
 class Reader(HTMLParser):
@@ -54,12 +55,13 @@ def read(html: str) -> Reader:
 def test_a_clip_s_name_is_text_and_nothing_else(html: str, read: Reader) -> None:
     assert "<script" not in html
     assert HARM in read.text
-    known = "html head meta title style body h1 h2 h3 p div table thead tbody tr th td img code"
+    known = "html head meta link title style body h1 h2 h3 p div table thead tbody tr th td img code"
     assert {tag for tag, _ in read.tags} <= set(known.split())
 
 
 def test_it_asks_no_network(html: str, read: Reader) -> None:
-    assert all((attributes.get("src") or "data:").startswith("data:") for _, attributes in read.tags)
+    addresses = [a[name] or "" for _, a in read.tags for name in ("src", "href") if name in a]
+    assert [address for address in addresses if not address.startswith("data:")] == []
     assert "url(" not in html
     assert "@import" not in html
     policy = next(a["content"] for _, a in read.tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -91,6 +93,20 @@ def test_it_is_for_light_and_dark_and_for_phones(html: str, read: Reader) -> Non
 
 
 def test_the_command_is_escaped(finished: Finished) -> None:
-    text = page({**finished.result, "command": "sgif reproduce '<b>&'"}, finished.folder)
+    text = page({**finished.result, "command": "sgif reproduce '<b>&'"}, finished.folder).decode()
     assert "<b>" not in text
     assert "sgif reproduce '<b>&'" in Reader(text).text
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_opens_on_a_phone_and_can_be_read(visit: Visit, finished: Finished, scheme: Literal["light", "dark"]
+                                             ) -> None:
+    opened = visit(finished.folder / "index.html", viewport={"width": 320, "height": 640}, color_scheme=scheme)
+    wait_for(opened, "[...document.images].every(image => image.complete)")
+    assert opened.evaluate("[...document.images].every(image => image.naturalWidth === 26)")
+    assert overflow_px(opened) == 0
+    faint = {text: ratio for text, ratio in contrasts(opened).items() if ratio < 4.5}
+    assert faint == {}
+    assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == \
+        {"light": "rgb(246, 246, 244)", "dark": "rgb(21, 23, 26)"}[scheme], "the look that all pages have"

@@ -12,7 +12,7 @@ from sgif.engine.pages.render import render
 
 def test_values_are_escaped_and_data_stays_in_its_element() -> None:
     hostile = "</script><script>alert(1)</script>&\udcff"
-    page = render("study/page.html", title=hostile, frame_format="png", study={"name": hostile}).decode()
+    page = render("engine/study/page.html", title=hostile, frame_format="png", study={"name": hostile}).decode()
     assert "<script>alert" not in page
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
     (data,) = re.findall(r'id="study">(.*?)</script>', page, flags=re.S)
