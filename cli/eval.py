@@ -18,11 +18,13 @@ from ..engine.wording import size_text
 from . import values
 from .command import DONE, Command
 from .text import json_text
+from .train import add_read_limits, limits_asked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..engine import Evaluation
+    from ..engine.limits import ReadLimits
     from ..engine.metrics.features import Features
     from ..engine.metrics.sources import Source
 
@@ -53,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="of the features: .pth or .safetensors [torch.hub's cache; the package of sgif[eval]]")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:1 ... [auto]")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    add_read_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,16 +94,17 @@ def of_files(args: argparse.Namespace, features: Features) -> tuple[Source, list
     from ..engine import evaluate
     from ..engine.clip_paths import clip_paths
 
-    (real, real_frames), *generated = map(read, (args.real, *clip_paths(args.generated)))
+    limits = limits_asked(args)
+    (real, real_frames), *generated = [read(path, limits) for path in (args.real, *clip_paths(args.generated))]
     return (real, [source for source, _ in generated],
             evaluate(real_frames, [frames for _, frames in generated], features))
 
 
-def read(path: Path) -> tuple[Source, Tensor]:
+def read(path: Path, limits: ReadLimits) -> tuple[Source, Tensor]:
     from ..engine import read_clip
     from ..engine.metrics.sources import file_source
 
-    clip = read_clip(path)
+    clip = read_clip(path, limits=limits)
     for note in clip.notes:
         print(f"{path}: {note}", file=sys.stderr)
     return file_source(path, clip.frames), clip.frames

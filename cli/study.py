@@ -15,6 +15,7 @@ from rich.table import Table
 from . import values
 from .command import DONE, Command, CommandGroup
 from .text import json_text
+from .train import add_read_limits, limits_asked
 
 if TYPE_CHECKING:
     from ..engine.study.score import Group, Score
@@ -38,6 +39,7 @@ def add_make_options(parser: argparse.ArgumentParser) -> None:
                         help="height and width of all clips [their own, or the smallest where sizes would tell]")
     parser.add_argument("--seed", type=values.non_negative, metavar="N",
                         help="of the clips' names and places in the page, to make it again [the system's randomness]")
+    add_read_limits(parser)
 
 
 def make(args: argparse.Namespace) -> int:
@@ -47,7 +49,7 @@ def make(args: argparse.Namespace) -> int:
     asked = {name: value for name in ("title", "seconds", "plays", "size", "seed")
              if (value := getattr(args, name)) is not None}
     with counter(args.output.name, "clips") as count:
-        study = make_study(args.output, args.real, args.generated, on_clip=count, **asked)
+        study = make_study(args.output, args.real, args.generated, limits=limits_asked(args), on_clip=count, **asked)
     for note in study.notes:
         print(f"note: {note}", file=sys.stderr)
     print(study.page)

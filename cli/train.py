@@ -51,12 +51,17 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     clip.add_argument("--crop", type=values.crop, metavar="T,L,HxW",
                       help="part of the picture to use: top, left, height, width in pixels [all]")
     clip.add_argument("--background", default="white", metavar="COLOUR", help="what lies behind transparency [white]")
-    add_pixel_limit(clip)
-    clip.add_argument("--max-frames", type=values.positive, default=LIMITS.frames, metavar="N",
-                      help=f"refuse a clip of more frames than this [{LIMITS.frames}]")
-    clip.add_argument("--max-mib", type=values.positive, default=LIMITS.clip_bytes >> 20, metavar="MIB",
-                      help="refuse a clip that takes more memory, 3 bytes a pixel of all its frames "
-                           f"[{LIMITS.clip_bytes >> 20}]")
+    add_read_limits(clip)
+
+
+def add_read_limits(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """What a clip may be at most."""
+    add_pixel_limit(parser)
+    parser.add_argument("--max-frames", type=values.positive, default=LIMITS.frames, metavar="N",
+                        help=f"refuse a clip of more frames than this [{LIMITS.frames}]")
+    parser.add_argument("--max-mib", type=values.positive, default=LIMITS.clip_bytes >> 20, metavar="MIB",
+                        help="refuse a clip that takes more memory, 3 bytes a pixel of all its frames "
+                             f"[{LIMITS.clip_bytes >> 20}]")
 
 
 def add_pixel_limit(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -73,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def limits_asked(args: argparse.Namespace) -> ReadLimits:
-    """What `add_clip_options` or `add_pixel_limit` allow to be read."""
+    """What `add_read_limits` or `add_pixel_limit` allow to be read."""
     if "max_frames" not in args:
         return ReadLimits(frame_pixels=args.max_pixels, clip_bytes=max(LIMITS.clip_bytes, 3 * args.max_pixels))
     return ReadLimits(frame_pixels=args.max_pixels, frames=args.max_frames, clip_bytes=args.max_mib << 20)

@@ -19,6 +19,7 @@ from torch import Tensor
 from ...kernels import resize
 from ..clip import ClipError, Pixels, frames_from_tensor, read_clip, tensor_from_frames
 from ..gif_writer import choose_palette, map_to_palette
+from ..limits import ReadLimits
 from ..pages.frames import packed
 
 Size = tuple[int, int]  # height, width
@@ -48,19 +49,19 @@ def common_size(real: Sequence[Size], generated: Sequence[Size]) -> Size | None:
     return min((*real, *generated), key=lambda size: size[0] * size[1])
 
 
-def clip_size(path: str) -> Size:
+def clip_size(path: str, limits: ReadLimits | None = None) -> Size:
     """(height, width) of a clip's frames. Raises ClipError where it is none."""
-    height, width = read_clip(path, frames=2).frames.shape[1:3]
+    height, width = read_clip(path, frames=2, limits=limits).frames.shape[1:3]
     return height, width
 
 
-def read_shot(path: str, view_ms: float, size: Size | None) -> Shot:
+def read_shot(path: str, view_ms: float, size: Size | None, limits: ReadLimits | None = None) -> Shot:
     """Read a clip, keep what a view of `view_ms` shows, make it `size` (its own where None) and encode it.
 
     Raises:
         ClipError: it is no clip of at least two frames, or its first frame fills the view.
     """
-    clip = read_clip(path)
+    clip = read_clip(path, limits=limits)
     starts = [0, *accumulate(clip.frame_ms[:-1])]
     count = sum(start < view_ms for start in starts)
     if count < 2:

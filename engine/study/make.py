@@ -15,6 +15,7 @@ import numpy as np
 
 from ..clip import ClipError
 from ..clip_paths import clip_paths
+from ..limits import ReadLimits
 from ..pages.render import render
 from ..storage import write_bytes, write_json
 from .clips import Shot, Size, clip_size, common_size, read_shot
@@ -39,6 +40,7 @@ class Study:
 
 def make_study(path: str | os.PathLike[str], real: Sequence[str], generated: Sequence[str], *, title: str = TITLE,
                seconds: float = 5.0, plays: int = 2, size: Size | None = None, seed: int | None = None,
+               limits: ReadLimits | None = None,
                on_clip: Callable[[int, int], None] = lambda done, clips: None) -> Study:
     """Write a page that shows every clip for `seconds`, at most `plays` times, and asks whether it is real.
 
@@ -50,6 +52,7 @@ def make_study(path: str | os.PathLike[str], real: Sequence[str], generated: Seq
             generated ones, else the smallest of all.
         seed: of the clips' names and places in the page; the same seed makes the same page. By default the system's
             randomness: then nobody can repeat the draw that hides which clip is which.
+        limits: what is refused as too large; `ReadLimits()` by default.
         on_clip: called with the clips that are done and the number of all.
 
     Raises:
@@ -62,11 +65,11 @@ def make_study(path: str | os.PathLike[str], real: Sequence[str], generated: Seq
     _check(page, key, real, generated, seconds, plays, size)
     notes = []
     if size is None:
-        size = common_size([clip_size(source) for source in real], [clip_size(source) for source in generated])
+        size = common_size(*([clip_size(source, limits) for source in sources] for sources in (real, generated)))
         if size is not None:
             notes.append(f"all clips are cut and resized to {size[0]}x{size[1]} (height x width): real and generated "
                          "ones came in different sizes")
-    shots = _read((*real, *generated), 1000 * seconds, size, on_clip)
+    shots = _read((*real, *generated), 1000 * seconds, size, limits, on_clip)
     notes += [f"{shot.source}: {note}" for shot in shots for note in shot.notes]
     notes += _tells(shots[:len(real)], shots[len(real):], seconds)
 
@@ -107,12 +110,13 @@ def _check(page: Path, key: Path, real: Sequence[str], generated: Sequence[str],
                          "another name, or remove it")
 
 
-def _read(sources: Sequence[str], view_ms: float, size: Size | None, on_clip: Callable[[int, int], None]) -> list[Shot]:
+def _read(sources: Sequence[str], view_ms: float, size: Size | None, limits: ReadLimits | None,
+          on_clip: Callable[[int, int], None]) -> list[Shot]:
     """All clips, no two of which show the same, and together no more than a page holds."""
     shots: list[Shot] = []
     seen: dict[bytes, str] = {}
     for done, source in enumerate(sources, 1):
-        shot = read_shot(source, view_ms, size)
+        shot = read_shot(source, view_ms, size, limits)
         if shot.digest in seen:
             raise ClipError(f"{seen[shot.digest]} and {source} show the same: leave one out")
         seen[shot.digest] = source

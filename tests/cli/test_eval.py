@@ -63,6 +63,14 @@ def test_no_figure_is_cut_off_at_any_width(columns, weights, monkeypatch, capsys
 
 
 @pytest.mark.usefixtures("clips")
+def test_a_clip_beyond_the_limits_is_refused(weights, capsys):
+    assert main(["eval", "real.gif", "made", "--weights", str(weights), "--max-pixels", "99"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--max-pixels" in error
+
+
+@pytest.mark.usefixtures("clips")
 def test_json_is_one_value_with_the_same_figures_and_conditions(weights, capsys):
     assert main(["eval", "real.gif", "made/b.gif", "--weights", weights, "--json"]) == 0
     out, err = capsys.readouterr()

@@ -6,6 +6,7 @@ import torch
 from sgif import engine
 from sgif.cli.main import main
 from sgif.engine import write_clip
+from sgif.engine.limits import ReadLimits
 
 from ..answers import answers_to
 
@@ -45,7 +46,8 @@ def test_make_prints_the_page_and_the_key(folder, capsys):
 def test_only_what_is_given_is_asked_for(folder, monkeypatch):
     seen = []
 
-    def make_study(*args, on_clip, **asked):
+    def make_study(*args, on_clip, limits, **asked):
+        assert limits == ReadLimits()
         seen.append(asked)
         return engine.study.make.Study(page="p", key="k", clips=4, notes=())
     monkeypatch.setattr(engine, "make_study", make_study)
@@ -53,6 +55,15 @@ def test_only_what_is_given_is_asked_for(folder, monkeypatch):
     main(["study", "make", "--real", "real", "--generated", "made", "--title", "T", "--seconds", "0.5", "--plays", "3",
           "--size", "30x40", "--seed", "9"])
     assert seen == [{}, {"title": "T", "seconds": 0.5, "plays": 3, "size": (30, 40), "seed": 9}]
+
+
+@pytest.mark.parametrize(("option", "said"), [("--max-pixels", "63"), ("--max-frames", "1")])
+def test_a_clip_beyond_the_limits_is_refused(option, said, folder, capsys):
+    assert main(["study", "make", "--real", "real", "--generated", "made", option, said]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert option in error
+    assert not (folder / "study.html").exists()
 
 
 def test_what_was_changed_is_said(folder, capsys):
