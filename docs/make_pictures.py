@@ -13,8 +13,8 @@ animate.gif      with --still: the still, and two clips of it that move as the c
 superres.gif     with --superres, a run of `sgif superres CLIP --factor 2`: its clip enlarged, bicubic and by the run
 slow.gif         of a run trained with --slow-motion, and nothing else of it: the clip, its reconstruction, two samples
 
-It also prints the tables of docs/applications.md: what short and long samples are like, how much samples differ
-by start scale, and what is left of a seam.
+It also prints the tables of docs/applications.md: what short and long samples are like, where samples and loops
+jump, how much samples differ by start scale, and what is left of a seam.
 
 The samples are the first ones of the seed, not chosen ones. Pictures are enlarged as far as the file's size allows.
 """
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         zoom = write_small(path, make(run, args.seed), [ms for ms in run.frame_ms for _ in range(per_frame)])
         print(f"{path}: {path.stat().st_size:,} bytes, enlarged {zoom:.2f} times")
     if per_frame == 1:
-        for table in (length_table, diversity_table, seam_table):
+        for table in (length_table, loop_table, diversity_table, seam_table):
             print(table(run, args.seed))
 
 
@@ -258,6 +258,16 @@ def length_table(run: Run, seed: int, samples: int = 8) -> str:
         means = (mean(float(figures[figure] or 0) for figures in found)
                  for figure in (features.layers[0], features.temporal))
         lines.append(f"| {name} | {motion(clips):.4f} | " + " | ".join(f"{value:.2f}" for value in means) + " |")
+    return "\n".join(lines)
+
+
+def loop_table(run: Run, seed: int, samples: int = 4) -> str:
+    """By length, the mean step within samples and loops and from their last frame to the first, as Markdown."""
+    lines = ["| frames | plain: within | seam | loop: within | seam |", "|--:|--:|--:|--:|--:|"]
+    for frames in (2, 3, 4, 6, 8, 12, 24, 48):
+        clips = [run.sample(samples, frames=frames, seed=seed, loop=loop) for loop in (False, True)]
+        steps = (value for clip in clips for value in (motion(clip), motion(clip[:, :, [-1, 0]])))
+        lines.append(f"| {frames} | " + " | ".join(f"{step:.4f}" for step in steps) + " |")
     return "\n".join(lines)
 
 
