@@ -166,15 +166,19 @@ def run_document(args: argparse.Namespace) -> int:
 
     if args.files:
         raise ConfigError(f"document takes no file, got {args.files[0]}: it shows what is in bench/results")
-    write_documents(sys.stdout)
+    write_documents(sys.stdout, json=args.json)
     return DONE
 
 
-def write_documents(out: TextIO) -> None:
+def write_documents(out: TextIO, *, json: bool = False) -> None:
     from ..bench.documents import checkout, refresh
     from ..bench.suites import SUITES
 
-    for path in refresh(SUITES, checkout()):
+    paths = refresh(SUITES, checkout())
+    if json:
+        print(json_text(list(paths), indent=2), file=out)
+        return
+    for path in paths:
         print(path, file=out)
 
 

@@ -6,15 +6,19 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, NoReturn
 
 from .text import printable
 
 DONE, BROKEN, USER_ERROR, REGRESSION = 0, 1, 2, 3
-INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal, as shells have it
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143  # 128 + the signal, as shells have it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +119,18 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
     # cores a training step takes 0.19 s instead of 0.64 s, alone the same. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        code: int = args.run(args)
+        with terminable():
+            code: int = args.run(args)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `sgif info run | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except Terminated:
+        print("sgif: stopped by SIGTERM; no file is left half written", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
+        print("sgif: stopped by Ctrl-C; no file is left half written", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if args.debug:
@@ -129,6 +138,26 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
         sentence, code = explain(error)
         print("sgif:", printable(" ".join(sentence.split())), file=sys.stderr)
         return code
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. As Ctrl-C does, it passes every `except Exception`, and whoever writes a file clears up."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While entered, SIGTERM raises Terminated; Python's own answer to it is to end at once, clearing up nothing."""
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # elsewhere Python allows no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import values
 from .command import DONE, Command
-from .output import add_format_option, named, write
+from .output import add_format_option, add_json_option, named, write
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reconstruct", action="store_true", help="also write the reconstruction of the clip")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder to write to [RUN/samples]")
     add_format_option(parser)
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,11 +57,12 @@ def run(args: argparse.Namespace) -> int:
     for index in range(args.number):
         parts = trained.sample_frames(index, size=size, frames=frames, start_scale=args.start_scale, loop=args.loop,
                                       seed=args.seed, device=args.device)
-        write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), frame_ms)
+        write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), frame_ms,
+              json=args.json)
     if args.reconstruct:
         parts = trained.reconstruct_frames(device=args.device)
         frame_ms = frame_durations(trained.frame_ms, made, slow_motion, args.speed)
-        write(parts, made, *named(folder, "reconstruction", args.format), frame_ms)
+        write(parts, made, *named(folder, "reconstruction", args.format), frame_ms, json=args.json)
     return DONE
 
 

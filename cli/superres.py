@@ -44,7 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="folder of the run to train [runs/<name of CLIP>-x<factor>]")
     add_file_options(parser, "RUN/samples/superres_x<factor>", "as CLIP, else gif")
     parser.add_argument("--quiet", action="store_true", help="print errors and the path only")
-    parser.set_defaults(json=False)
+    parser.add_argument("--json", action="store_true",
+                        help="print one JSON object per event of training, then one for the file")
     add_clip_options(parser)
     add_setting_options(parser)
 
@@ -121,7 +122,7 @@ def enlarge(args: argparse.Namespace, run_dir: Path, clip: Clip | None) -> int:
     if not args.quiet:
         print(f"{' to '.join(map(size_text, plan.sizes))}: steps of {plan.ratio:.4g}, learned were "
               f"{plan.learned_ratio:.4g}", file=sys.stderr)
-    write(parts, len(frame_ms), path, form, frame_ms)
+    write(parts, len(frame_ms), path, form, frame_ms, json=args.json)
     return DONE
 
 

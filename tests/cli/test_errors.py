@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 
 import pytest
 import torch
@@ -101,6 +102,42 @@ def test_a_reader_that_leaves_early_is_no_error(fake_run, monkeypatch, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_an_interrupt_outside_training_ends_quietly(fake_run, monkeypatch, capsys):
-    monkeypatch.setattr(engine, "load_run", raising(KeyboardInterrupt()))
-    assert outcome(capsys, "info", "run") == (130, "")
+@pytest.mark.parametrize("words", [
+    ("info", "run"), ("sample", "run"), ("edit", "run", "a.gif"), ("animate", "run", "a.png"), ("report", "run"),
+    ("verify", "run"), ("eval", "a.gif", "b.gif"), ("profile", "a.gif"), ("bench",), ("bench", "compare", "a", "b"),
+    ("reproduce", "table1", "a.gif"), ("train", "a.gif"), ("superres", "a.gif"),
+], ids=" ".join)
+@pytest.mark.parametrize(("number", "name", "code"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
+def test_a_signal_outside_the_training_loop_is_one_sentence(words, number, name, code, monkeypatch, capsys, tmp_path):
+    def interrupted(*args, **settings):
+        os.kill(os.getpid(), number)
+        pytest.fail("still running")
+
+    before = signal.getsignal(number)
+    for function in ("load_run", "read_clip", "make_report", "verify_run", "load_features"):
+        monkeypatch.setattr(engine, function, interrupted)
+    monkeypatch.setattr("sgif.bench.suites.run_suite", interrupted)
+    monkeypatch.setattr("sgif.bench.compare.load_pairs", interrupted)
+    monkeypatch.chdir(tmp_path)
+    ended, said = outcome(capsys, *words)
+    assert (ended, said.splitlines()[-1]) == (code, f"sgif: stopped by {name}; no file is left half written")
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("form", ["gif", "mp4", "webp", "png"])
+def test_a_signal_while_a_clip_is_written_leaves_the_whole_ones(number, form, fake_run, monkeypatch, capsys):
+    whole = fake_run.sample_frames
+
+    def frames(index, **asked):
+        parts = whole(index, **asked)
+        yield next(parts)
+        if index == 1:
+            os.kill(os.getpid(), number)
+        yield from parts
+
+    monkeypatch.setattr(fake_run, "sample_frames", frames)
+    assert main(["sample", "run", "-n", "3", "--format", form]) == 128 + number
+    (first,) = (fake_run.path / "samples").iterdir()
+    assert capsys.readouterr().out == f"{first}\n"
