@@ -40,7 +40,7 @@ def add_make_options(parser: argparse.ArgumentParser) -> None:
                         help="height and width of all clips [their own, or the smallest where sizes would tell]")
     parser.add_argument("--seed", type=values.non_negative, metavar="N",
                         help="of the clips' names and places in the page, to make it again [the system's randomness]")
-    parser.add_argument("--json", action="store_true", help="print the two files' paths and the notes as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print both paths and the notes as one JSON object")
     add_read_limits(parser)
 
 

@@ -26,10 +26,10 @@ def run(args: argparse.Namespace) -> int:
               f"{'ok ' if check.ok else 'BAD'}  {check.what:<32}  {printable(check.found)}", flush=True)
         wrong += not check.ok
     if wrong:
-        print(f"sgif: {wrong} of the above {'is' if wrong == 1 else 'are'} wrong, see {'false' if args.json else 'BAD'}: "
-              "get the run again or train anew", file=sys.stderr)
+        print(f"sgif: {wrong} of the above {'is' if wrong == 1 else 'are'} wrong, see "
+              f"{'false' if args.json else 'BAD'}: get the run again or train anew", file=sys.stderr)
     return USER_ERROR if wrong else DONE
 
 
-VERIFY = Command(name="verify", summary="check a run's files, networks and reconstruction", usage="RUN [--device NAME] [--json]",
-                 add_options=add_options, run=run)
+VERIFY = Command(name="verify", summary="check a run's files, networks and reconstruction",
+                 usage="RUN [--device NAME] [--json]", add_options=add_options, run=run)
