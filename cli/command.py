@@ -31,6 +31,7 @@ class Command:
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]         # returns the exit code; imports the engine, and so torch
     epilog: str = ""
+    stopped: str = "no file is left half written"    # what is said of a command that a signal ended
 
     def configure(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         """Give the parser this command's options and its `run`."""
@@ -38,7 +39,7 @@ class Command:
         parser.description, parser.epilog = self.summary[0].upper() + self.summary[1:] + ".", self.epilog
         self.add_options(parser)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        parser.set_defaults(run=self.run)
+        parser.set_defaults(run=self.run, stopped=self.stopped)
         return parser
 
     def main(self, argv: Sequence[str] | None = None) -> int:
@@ -126,12 +127,10 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
     except BrokenPipeError:  # `sgif info run | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except Terminated:
-        print("sgif: stopped by SIGTERM; no file is left half written", file=sys.stderr)
-        return TERMINATED
-    except KeyboardInterrupt:
-        print("sgif: stopped by Ctrl-C; no file is left half written", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        name, code = ("SIGTERM", TERMINATED) if isinstance(stop, Terminated) else ("Ctrl-C", INTERRUPTED)
+        print(f"sgif: stopped by {name}; {args.stopped}", file=sys.stderr)
+        return code
     except Exception as error:
         if args.debug:
             raise

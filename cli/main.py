@@ -20,6 +20,7 @@ from .study import STUDY
 from .superres import SUPERRES
 from .train import TRAIN
 from .verify import VERIFY
+from .watch import WATCH
 
 COMMANDS: tuple[Command | CommandGroup, ...] = (
     TRAIN,
@@ -29,6 +30,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     SUPERRES,
     ANIMATE,
     INFO,
+    WATCH,
     VERIFY,
     REPORT,
     EVAL,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .study.score import score_study
     from .trainer import TrainingStopped, train
     from .verify import verify_run
+    from .watch import RunProgress, watch_run
 
 _HOME = {
     "animate": "applications.animate", "animate_frames": "applications.animate", "read_still": "stills",
@@ -45,6 +46,7 @@ _HOME = {
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
     "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",
+    "RunProgress": "watch", "watch_run": "watch",
     "write_clip": "clip_writer",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "ReadLimits",
     "Run",
     "RunError",
+    "RunProgress",
     "TrainConfig",
     "TrainingStopped",
     "animate",
@@ -79,6 +82,7 @@ __all__ = [
     "superres_frames",
     "train",
     "verify_run",
+    "watch_run",
     "write_clip",
 ]
 

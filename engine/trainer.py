@@ -37,6 +37,7 @@ from .storage import (
     write_json,
     write_tensors,
 )
+from .time_left import seconds_left
 
 SLOTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of every parameter
 
@@ -229,13 +230,9 @@ class ScaleSession:
         append_row(self.run.path / "stats.jsonl", {
             "scale": self.scale, "iteration": self.iteration, "losses": losses,
             "phase_seconds": self.trainer.clock.take(), **rates, "peak_bytes": peak})
-        left = (self.plan.iterations - self.iteration) * seconds_per_iteration
-        # An iteration costs its voxels, and as much again as 4000 of them for its launches (16 channels, 2 cores).
-        cost = [(4000 + plan.height * plan.width * plan.frames_made) * plan.channels for plan in self.run.plans]
-        later = seconds_per_iteration / cost[self.scale] * sum(
-            cost[n] * self.run.plans[n].iterations for n in range(self.scale + 1, len(cost)))
+        left_scale, left_run = seconds_left(self.run.plans, self.scale, self.iteration, seconds_per_iteration)
         self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses, **rates,
-                             seconds_left_scale=left, seconds_left_run=left + later, peak_bytes=peak))
+                             seconds_left_scale=left_scale, seconds_left_run=left_run, peak_bytes=peak))
 
     def _save(self) -> None:
         """Write networks, optimizers and place as one file, whole or not at all."""
