@@ -13,13 +13,17 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
+from rich.console import Console
+
 from ..engine.config import Preset, TrainConfig
 from ..engine.limits import ReadLimits
 from ..engine.wording import seconds_text, size_text
 from . import values
 from .command import DONE, Command
 from .options import add_setting_options, config_from, presets_table
+from .plan import plan_lines, plan_table
 from .progress import make_progress
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from ..engine import Clip
@@ -39,6 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="folder of the run [runs/<name of CLIP>]")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print one JSON object per event")
+    parser.add_argument("--dry-run", action="store_true",
+                        help="say what would be trained and what memory that takes, and write nothing")
     add_clip_options(parser)
     add_setting_options(parser)
 
@@ -73,8 +79,25 @@ def add_pixel_limit(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
 def run(args: argparse.Namespace) -> int:
     config = config_from(args, default_preset(getattr(args, "device", "auto")))
     run_dir = args.output or default_run_dir(args.clip)
+    if args.dry_run:
+        return show_plan(args, read_asked(args, args.clip), run_dir, config)
     return learn(args, read_asked(args, args.clip), run_dir, config,
                  f"now        sgif sample {shlex.quote(str(run_dir))} -n 8")
+
+
+def show_plan(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig) -> int:
+    """Print what training would do."""
+    from ..engine import plan_training
+
+    plan = plan_training(clip, run_dir, config)
+    if args.json:
+        print(json_text(plan.to_json(), indent=2))
+        return DONE
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for line in plan_lines(plan):
+        console.print(printable(line))
+    console.print(plan_table(plan))
+    return DONE
 
 
 def limits_asked(args: argparse.Namespace) -> ReadLimits:

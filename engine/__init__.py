@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .clip import Clip, ClipError, frames_from_tensor, read_clip
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
+    from .dry_run import TrainingPlan, plan_training
     from .limits import ReadLimits
     from .masks import read_mask
     from .metrics.evaluate import Evaluation, evaluate, evaluate_run
@@ -46,7 +47,7 @@ _HOME = {
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
     "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",
-    "RunProgress": "watch", "watch_run": "watch",
+    "TrainingPlan": "dry_run", "plan_training": "dry_run", "RunProgress": "watch", "watch_run": "watch",
     "write_clip": "clip_writer",
 }
 
@@ -60,6 +61,7 @@ __all__ = [
     "RunError",
     "RunProgress",
     "TrainConfig",
+    "TrainingPlan",
     "TrainingStopped",
     "animate",
     "animate_frames",
@@ -72,6 +74,7 @@ __all__ = [
     "load_run",
     "make_report",
     "make_study",
+    "plan_training",
     "preset_config",
     "read_clip",
     "read_mask",

@@ -69,13 +69,13 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
     tell = on_event or (lambda event: None)
     device = resolve_device(config.device)
     set_threads(config.threads)
-    config, memory_note = _fitted(Path(run_dir), clip, config, device)
+    config, memory_note = fitted_config(Path(run_dir), clip, config, device)
     run = open_or_create_run(Path(run_dir), clip, config)
     for leftover in run.path.glob("scale_*.partial"):
         shutil.rmtree(leftover)
     for leftover in run.path.glob(".*.tmp"):  # a kill in the middle of a write leaves it
         leftover.unlink()
-    state = _read_state(run)
+    state = read_state(run)
     unfused = set_fusion(config, device) if run.scales_done < len(run.plans) else None
     tell(RunStarted(
         run_dir=run.path, config=config, device=describe_device(device),
@@ -96,7 +96,7 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
     return run
 
 
-def _fitted(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> tuple[TrainConfig, str | None]:
+def fitted_config(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> tuple[TrainConfig, str | None]:
     """The settings that fit into the memory, unless all is trained already; one line where that changes something or
     cannot be told. Raises ConfigError."""
     if not config.memory_check:
@@ -136,7 +136,7 @@ def set_fusion(config: TrainConfig, device: torch.device) -> str | None:
 State = tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
-def _read_state(run: Run) -> State | None:
+def read_state(run: Run) -> State | None:
     """The saved middle of the scale that comes next, if there is one."""
     path = run.path / "state.safetensors"
     if not path.exists():
