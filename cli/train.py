@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 
 from ..engine.config import Preset, TrainConfig
+from ..engine.events import tell_all
 from ..engine.limits import ReadLimits
 from ..engine.wording import seconds_text, size_text
 from . import values
 from .command import DONE, Command
 from .options import add_setting_options, config_from, presets_table
 from .plan import plan_lines, plan_table
-from .progress import make_progress
+from .progress import Quiet, make_progress
 from .text import json_text, printable
 
 if TYPE_CHECKING:
@@ -43,10 +44,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="folder of the run [runs/<name of CLIP>]")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print one JSON object per event")
+    add_tensorboard_option(parser)
     parser.add_argument("--dry-run", action="store_true",
                         help="say what would be trained and what memory that takes, and write nothing")
     add_clip_options(parser)
     add_setting_options(parser)
+
+
+def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
+    """`--tensorboard` of a command that trains by `learn`."""
+    parser.add_argument("--tensorboard", action="store_true",
+                        help="also write losses, pictures and clips for TensorBoard, to RUN/tensorboard")
 
 
 def add_clip_options(parser: argparse.ArgumentParser) -> None:
@@ -118,16 +126,18 @@ def read_asked(args: argparse.Namespace, path: str) -> Clip:
 def learn(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig, last_line: str | None) -> int:
     """Train with progress as `args.quiet` and `args.json` have it, until done or asked to stop; `last_line` is said
     when it is done. Returns the exit code."""
-    from ..engine import TrainingStopped, train
+    from ..engine import TensorBoardLog, TrainingStopped, train
 
-    stop = StopRequest()
-    with stop, make_progress(quiet=args.quiet, json=args.json, stopping=stop) as progress:
+    stop, log = StopRequest(), TensorBoardLog() if args.tensorboard else Quiet()
+    with stop, log, make_progress(quiet=args.quiet, json=args.json, stopping=stop) as progress:
         frames, height, width, _ = clip.frames.shape
         progress.say(f"clip       {args.clip}: {frames} frames of {size_text((height, width))}, "
                      f"{seconds_text(sum(clip.frame_ms) / 1000)}")
         progress.say(f"preset     {config.preset}" + ("" if "preset" in args else ": change it with --preset"))
+        if args.tensorboard:
+            progress.say(f"watching   tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}")
         try:
-            train(clip, run_dir, config, on_event=progress, should_stop=stop)
+            train(clip, run_dir, config, on_event=tell_all(progress, log), should_stop=stop)
         except TrainingStopped as stopped:
             where = f"Stopped in scale {stopped.scale} at iteration {stopped.iteration}"
         else:

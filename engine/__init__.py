@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .storage import RunError
     from .study.make import make_study
     from .study.score import score_study
+    from .tensorboard_log import TensorBoardLog
     from .trainer import TrainingStopped, train
     from .verify import verify_run
     from .watch import RunProgress, watch_run
@@ -47,7 +48,8 @@ _HOME = {
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
     "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",
-    "TrainingPlan": "dry_run", "plan_training": "dry_run", "RunProgress": "watch", "watch_run": "watch",
+    "RunProgress": "watch", "watch_run": "watch", "TrainingPlan": "dry_run", "plan_training": "dry_run",
+    "TensorBoardLog": "tensorboard_log",
     "write_clip": "clip_writer",
 }
 
@@ -60,6 +62,7 @@ __all__ = [
     "Run",
     "RunError",
     "RunProgress",
+    "TensorBoardLog",
     "TrainConfig",
     "TrainingPlan",
     "TrainingStopped",
