@@ -193,5 +193,5 @@ def command_of(args: argparse.Namespace, suite: str) -> str:
 BENCH = Command(
     name="bench", summary="measure speed, memory and growth beside the baselines",
     usage="[SUITE] [options]\n       sgif bench compare A B | show FILE ... | document",
-    add_options=add_options, run=run, epilog=EXAMPLES,
+    add_options=add_options, run=run, epilog=EXAMPLES, codes=(REGRESSION,),
 )

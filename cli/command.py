@@ -19,6 +19,16 @@ from .text import printable
 
 DONE, BROKEN, USER_ERROR, REGRESSION = 0, 1, 2, 3
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143  # 128 + the signal, as shells have it
+EXIT_CODES = {
+    DONE: "done",
+    BROKEN: "a bug in sgif",
+    USER_ERROR: "something you can change, said in one sentence",
+    REGRESSION: "sgif bench compare found a regression",
+    INTERRUPTED: "stopped by Ctrl-C; of training, what was learned is saved",
+    PIPE_CLOSED: "who read the output left, as in sgif info RUN | head",
+    TERMINATED: "stopped by SIGTERM, as by Ctrl-C",
+}
+COMMON_CODES = tuple(code for code in EXIT_CODES if code != REGRESSION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +41,7 @@ class Command:
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]         # returns the exit code; imports the engine, and so torch
     epilog: str = ""
+    codes: tuple[int, ...] = ()                      # exit codes besides COMMON_CODES
     stopped: str = "no file is left half written"    # what is said of a command that a signal ended
 
     def configure(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
