@@ -131,7 +131,7 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
     # cores a training step takes 0.19 s instead of 0.64 s, alone the same. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        with terminable():
+        with signals_raise():
             code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -155,19 +155,52 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """While entered, SIGTERM raises Terminated; Python's own answer to it is to end at once, clearing up nothing."""
+def signals_raise() -> Iterator[None]:
+    """While entered, SIGTERM raises Terminated (Python's own answer to it is to end at once, clearing up nothing), and
+    it and Ctrl-C wait for the end of an import: torch's swallows what is raised in it and is broken afterwards."""
     def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        if _importing(frame):
+            _waiting[number] = threading.Timer(0.1, signal.raise_signal, (number,))
+            _waiting[number].start()
+        else:
+            raise _raised(number)
 
-    if threading.current_thread() is not threading.main_thread():  # elsewhere Python allows no handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+        for one, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+            if signal.getsignal(one) is usual:  # else someone ignores it on purpose, as nohup does
+                before[one] = signal.signal(one, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in list(_waiting):
+            _waiting.pop(number).cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def raise_waiting() -> None:
+    """Raise for a signal that still waits for the end of an import; for who is about to answer signals otherwise."""
+    for number in list(_waiting):
+        _waiting.pop(number).cancel()
+        raise _raised(number)
+
+
+_waiting: dict[int, threading.Timer] = {}  # by the signal's number
+
+
+def _raised(number: int) -> KeyboardInterrupt:
+    _waiting.pop(number, None)
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded at `frame`."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -20,7 +20,7 @@ from ..engine.events import tell_all
 from ..engine.limits import ReadLimits
 from ..engine.wording import seconds_text, size_text
 from . import values
-from .command import DONE, Command
+from .command import DONE, Command, raise_waiting
 from .options import add_setting_options, config_from, presets_table
 from .plan import plan_lines, plan_table
 from .progress import Quiet, make_progress
@@ -174,6 +174,7 @@ class StopRequest:
         return 128 + (self.signal or signal.SIGINT)
 
     def __enter__(self) -> Self:
+        raise_waiting()
         in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
         self.handlers = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM) if in_main}
         return self
