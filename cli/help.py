@@ -6,10 +6,11 @@ import argparse
 import os
 import pydoc
 import sys
+from typing import Any
 
 from ..engine.config import ConfigError
 from .command import DONE, Command
-from .reference import commands, topic_text, topics
+from .reference import below, commands, topic_text, topics
 from .text import json_text
 
 
@@ -22,37 +23,35 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .main import COMMANDS, make_parser  # whose table has this command in it
 
-    words = args.topic
-    known = list(commands(COMMANDS))
+    words, known = args.topic, list(commands(COMMANDS))
+    asked = [command for command in known if command["name"].split()[:len(words)] == words]
+    found: Any
     if not words:
-        show_list(known, json=args.json)
+        found, text = {"topics": topics(), "commands": known}, list_text(known)
     elif len(words) == 1 and words[0] in topics():
         text = topic_text(words[0])
-        if args.json:
-            print(json_text({"topic": words[0], "text": text}, indent=2))
-        else:
-            page(text)
-    elif any(command["name"].split()[:len(words)] == words for command in known):
-        if args.json:
-            print(json_text([command for command in known if command["name"].split()[:len(words)] == words], indent=2))
-        else:
-            make_parser().parse_args([*words, "--help"])
+        found = {"topic": words[0], "text": text}
+    elif asked:
+        found, text = asked, below(make_parser(), words).format_help()
     else:
         raise ConfigError(f"there is no help on {' '.join(words)!r}, expected a command or one of "
                           f"{', '.join(topics())}")
+    if args.json:
+        print(json_text(found, indent=2))
+    else:
+        page(text)
     return DONE
 
 
-def show_list(known: list[dict[str, object]], *, json: bool) -> None:
+def list_text(known: list[dict[str, Any]]) -> str:
     """All topics and commands, a line each."""
-    if json:
-        print(json_text({"topics": topics(), "commands": known}, indent=2))
-        return
-    width = 2 + max(map(len, [*topics(), *(str(command["name"]) for command in known)]))
-    rows = {"topics": topics(), "commands": {str(command["name"]): str(command["summary"]) for command in known}}
-    page("\n\n".join(f"{title}, sgif help {what}:\n" + "\n".join(
-        f"  {name:<{width}}{text}" for name, text in rows[title].items())
-        for title, what in (("topics", "TOPIC"), ("commands", "COMMAND"))) + "\n")
+    names = {command["name"]: command["summary"] for command in known}
+    width = 2 + max(map(len, [*topics(), *names]))
+
+    def lines(rows: dict[str, str]) -> str:
+        return "".join(f"  {name:<{width}}{text}\n" for name, text in rows.items())
+
+    return f"topics, sgif help TOPIC:\n{lines(topics())}\ncommands, sgif help COMMAND:\n{lines(names)}"
 
 
 def page(text: str) -> None:

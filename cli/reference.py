@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,14 @@ def commands(table: tuple[Command | CommandGroup, ...], before: str = "sgif") ->
         yield {"name": name.removeprefix("sgif "), "summary": command.summary, "usage": f"{name} {command.usage}",
                "json": any("--json" in one["names"] for one in options),
                "exit_codes": sorted((*COMMON_CODES, *command.codes)), "options": options}
+
+
+def below(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the command that these words name, from that of all."""
+    for word in words:
+        (chosen,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        parser = chosen.choices[word]
+    return parser
 
 
 def option(action: argparse.Action) -> dict[str, Any]:

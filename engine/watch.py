@@ -15,7 +15,8 @@ from .runs import Run, load_run
 from .time_left import seconds_left, share_done
 
 QUIET_SECONDS = 60.0
-"""Without news for so long, a run may have been stopped: compiling a scale's first step takes some 30 s."""
+"""Without news for so long, a run may have been stopped: compiling a scale's first step took up to 30 s on two busy
+cores."""
 QUIET_ROWS = 5.0  # and for as long as so many rows of the log take
 TREND_POINTS = 24
 

@@ -33,8 +33,7 @@ def test_a_command_has_its_own_help(words: list[str], capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit, match="0"):
         main([*words, "--help"])
     expected = capsys.readouterr().out
-    with pytest.raises(SystemExit, match="0"):
-        main(["help", *words])
+    assert main(["help", *words]) == 0
     assert capsys.readouterr().out == expected
 
 
