@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..engine.launch import place
 from . import values
 from .command import DONE, Command
 from .output import add_format_option, named, write
+
+EXAMPLES = """examples:
+  sgif sample runs/clip -n 8
+  torchrun --nproc-per-node 4 -m sgif.cli.sample runs/clip -n 8   each process makes two of them"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,11 +59,12 @@ def run(args: argparse.Namespace) -> int:
     whole = loop_length(trained.num_frames, args.start_scale) if args.loop else made
     folder, frames = args.output or trained.path / "samples", args.frames or whole
     frame_ms = frame_durations(trained.frame_ms, frames, slow_motion, args.speed)
-    for index in range(args.number):
+    here = place()  # each of several processes makes every so many-th
+    for index in range(here.rank, args.number, here.ranks):
         parts = trained.sample_frames(index, size=size, frames=frames, start_scale=args.start_scale, loop=args.loop,
                                       seed=args.seed, device=args.device)
         write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), frame_ms)
-    if args.reconstruct:
+    if args.reconstruct and args.number % here.ranks == here.rank:
         parts = trained.reconstruct_frames(device=args.device)
         frame_ms = frame_durations(trained.frame_ms, made, slow_motion, args.speed)
         write(parts, made, *named(folder, "reconstruction", args.format), frame_ms)
@@ -65,4 +72,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 SAMPLE = Command(name="sample", summary="make new clips from a run", usage="RUN [-n N] [options]",
-                 add_options=add_options, run=run)
+                 add_options=add_options, run=run, ranks=True, epilog=EXAMPLES)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return SAMPLE.main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
