@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from ..engine.launch import place
 from ..engine.wording import seconds_text
 from .text import event_json, head_lines, left_text, losses_text, printable, rate_text, scale_text
 
@@ -178,6 +179,6 @@ def counter(name: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
                TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True,
-                  disable=not console.is_terminal or console.is_dumb_terminal) as progress:
+                  disable=not console.is_terminal or console.is_dumb_terminal or place().rank > 0) as progress:
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -12,8 +12,8 @@ from .launch import place
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `name` asks for; "auto" is the first GPU, else the CPU. Of several processes on a machine each has
-    the GPU of its number.
+    """The device that `name` asks for; "auto" is the first GPU, else the CPU. Of several processes of a launch each has
+    the GPU of its number on its machine.
 
     Raises:
         ConfigError: the device is unknown or not there.
@@ -30,9 +30,9 @@ def resolve_device(name: str) -> torch.device:
     here = place()
     if device.type == "cuda" and here.local_ranks > 1:
         if device.index is not None or here.local_ranks > count:
-            raise ConfigError(f"device is {name!r} for {here.local_ranks} processes on a machine where torch "
-                              f"{torch.__version__} sees {count} GPUs: each takes one of its own, so expected cuda, and "
-                              "no more processes than GPUs; or use --device cpu")
+            raise ConfigError(f"device is {name!r} for {here.local_ranks} processes and torch {torch.__version__} sees "
+                              f"{count} GPUs here: each process takes one of its own, so expected cuda, and no more "
+                              "processes than GPUs; or use --device cpu")
         return torch.device("cuda", here.local_rank)
     if (device.index or 0) >= count:
         raise ConfigError(f"device {name!r} is not there: torch {torch.__version__} sees {count} GPUs; "

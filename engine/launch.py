@@ -37,3 +37,11 @@ def place() -> Place:
         said = ", ".join(f"{name} {value or 'is not set'}" for name, value in zip(VARIABLES, given, strict=True))
         raise ConfigError(f"{said}: expected all four as torchrun sets them, or no WORLD_SIZE for one process")
     return Place(rank, ranks, local_rank, local_ranks)
+
+
+def share(number: int) -> tuple[range, bool]:
+    """Which of `number` things this process makes, and whether the others make them with it: each every so many-th, or,
+    where there are fewer things than processes, all of them all."""
+    here = place()
+    together = number < here.ranks
+    return (range(number), True) if together else (range(here.rank, number, here.ranks), False)

@@ -1,14 +1,16 @@
-"""Several processes that train one clip together, each on a device of its own: what they tell each other.
+"""Several processes that learn or make one clip together, each on a device of its own: what they tell each other.
 
-Every rank draws windows and noise of its own and normalises by the statistics of its own clips, as one process does. A
-step is taken on the mean of the ranks' gradients, so that the weights stay the same everywhere, and only rank 0 writes.
+In training every rank draws windows and noise of its own and normalises by the statistics of its own clips, as one
+process does. A step is taken on the mean of the ranks' gradients, so that the weights stay the same everywhere, and
+only rank 0 writes.
 
-Gradients are averaged after the last backward of a step and not from within it (torch's DistributedDataParallel): a
-step differentiates every loss apart and the penalty twice, and hooks on the weights would send each of these.
+Gradients are averaged after the last backward of a step and not from within it, as torch's DistributedDataParallel
+does: a step differentiates every loss apart and the penalty twice, and hooks on the weights would send each of these.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -48,6 +50,12 @@ class Ranks:
             dist.all_reduce(flat)
         parts = (flat / self.count).split([tensor.numel() for tensor in tensors])
         torch._foreach_copy_(list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
+
+    def add(self, tensor: Tensor) -> None:
+        """Add the ranks' tensors up, in place."""
+        if self.count > 1:
+            with _others_there():
+                dist.all_reduce(tensor)
 
     def agree(self, wish: bool) -> bool:
         """Whether any rank wished so, the same answer on all; with several ranks it is that of the call before, so that
@@ -104,6 +112,6 @@ def _others_there() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:  # of gloo and NCCL a RuntimeError, of a rendezvous both
-        raise RunError(f"no answer from the other processes of this launch ({str(error).splitlines()[0]}); what was "
-                       "saved last is safe, and the same command goes on from there, also with another number of "
-                       "processes") from error
+        reason = re.sub(r"^\[\S+\] ", "", str(error)).splitlines()[0].split(". ")[0]  # gloo's begins with its source
+        raise RunError(f"no answer from the other processes of this launch ({reason}); what was saved last is safe, "
+                       "and the same command goes on from there, also with another number of processes") from error

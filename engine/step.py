@@ -176,7 +176,7 @@ class ScaleTrainer:
         """A random window of consecutive frames, and random numbers."""
         config, data, frames, per_frame = self.config, self.data, self.plan.frames_per_step, self.plan.slow_motion
         made = self.plan.frames_made
-        place = ("train", self.plan.index, iteration, k, *self.ranks.drawn)
+        place: tuple[str | int, ...] = ("train", self.plan.index, iteration, k, *self.ranks.drawn)
         first = integer(data.real.shape[2] - frames + 1, config.seed, "window", *place)
 
         def mix(name: str, *shape: int) -> Tensor:

@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch import distributed as dist
 
 from sgif.engine import trainer
 from sgif.engine.config import TrainConfig
+from sgif.engine.noise import noise_seed, scale_noise
+from sgif.engine.pyramid import ScalePlan
 from sgif.engine.ranks import Ranks, join_ranks
-from sgif.engine.runs import load_run
+from sgif.engine.runs import Run, load_run
+from sgif.engine.sampling import ScaleNoise, gather, run_scales
 from sgif.engine.storage import RunError, write_tensors
 
 from .conftest import CPU, TINY, make_clip, trainer_above
@@ -30,6 +34,7 @@ CASES: tuple[tuple[int, dict[str, Any]], ...] = (
     (0, {}), (1, {"separable": "dense", "gp_norm": "sample", "checkpointing": True}), (2, {"padding": "reflect"}),
     (1, {"d_steps": 2, "g_steps": 3}))
 ONE_STEP = range(3)  # of each network
+MAX_VALUES = 1 << 12  # in an activation: frames as small as the tiny run's are made in windows too
 ITERATION = 3
 STOPPED_AT, KILLED_AT = 8, 9  # iterations of all scales, of which each has 6
 
@@ -41,7 +46,7 @@ def step(case: int, folder: Path, tiny: Path, ranks: Ranks) -> None:
     shift_norms(trained)
     messages, all_reduce = [], dist.all_reduce
 
-    def counted(tensor: torch.Tensor, *rest: Any, **more: Any) -> Any:
+    def counted(tensor: Tensor, *rest: Any, **more: Any) -> Any:
         messages.append(tensor.numel())
         return all_reduce(tensor, *rest, **more)
 
@@ -62,11 +67,24 @@ def learn(path: Path, after: Callable[[int], bool] = lambda done: False, **chang
     trainer.train(make_clip(), path, TrainConfig(**{**TINY, **changes}), should_stop=lambda: after(next(done)))
 
 
+def sample_in_windows(run: Run, ranks: Ranks) -> Tensor:
+    """A large sample of the tiny run [1, 3, 5, 60, 80], each of the ranks computing a part of its windows."""
+    seed = noise_seed(0, "sample", 0)
+
+    def noise(plan: ScalePlan, size: tuple[int, int], first: int, count: int) -> ScaleNoise:
+        return scale_noise(plan, run.config, seed, count, size, first_frame=first)
+    parts = run_scales(run.stages(CPU), None, noise, 5, (5.0, 5.0), max_values=MAX_VALUES, ranks=ranks)
+    return gather(parts, 5)
+
+
 def main(folder: Path, tiny: Path) -> None:
     torch.set_num_threads(1)
     ranks = join_ranks(CPU)
     for case in range(len(CASES)):
         step(case, folder, tiny, ranks)
+
+    sample = sample_in_windows(load_run(tiny), ranks)
+    write_tensors(folder / f"sample_rank{ranks.index}.safetensors", {"sample": sample})
 
     def no_preview(path: Path, *_: Any) -> None:
         path.touch()

@@ -20,13 +20,15 @@ from sgif.engine import trainer
 from sgif.engine.clip import Clip
 from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event, RunFinished, RunStarted
+from sgif.engine.generator import Generator
 from sgif.engine.ranks import ALONE, Ranks
+from sgif.engine.runs import Run
 from sgif.engine.step import ScaleTrainer
 from sgif.engine.storage import read_tensors
 from sgif.engine.trainer import train
 
 from .plain_step import WEIGHTS, assert_gradients_match, assert_losses_match, below, doubles, plain_step, shift_norms
-from .rank_worker import CASES, ITERATION, KILLED_AT, ONE_STEP, STOPPED_AT
+from .rank_worker import CASES, ITERATION, KILLED_AT, ONE_STEP, STOPPED_AT, sample_in_windows
 from .test_resume import assert_same_run
 
 MakeTrainer = Callable[..., ScaleTrainer]
@@ -122,6 +124,28 @@ def test_a_step_of_an_optimizer_takes_one_message(case: int, folder: Path) -> No
     found = left(folder, case, 0)
     sent = [value for name, value in found.items() if "weight.generator" in name or "loss.G" in name]
     assert messages[-1] == sum(value.numel() for value in sent)  # weights as many as gradients, and statistics
+
+
+def test_a_sample_whose_windows_two_make_is_that_of_one(folder: Path, run: Run,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    forward = Generator.forward
+
+    def counted(self: Generator, *inputs: Any) -> Tensor:
+        made.append(1)
+        return forward(self, *inputs)
+
+    monkeypatch.setattr(Generator, "forward", counted)
+    alone = sample_in_windows(run, ALONE)
+    assert len(made) > 20
+    for rank in range(2):
+        assert torch.equal(read_tensors(folder / f"sample_rank{rank}.safetensors")[0]["sample"], alone)
+    monkeypatch.setattr(Ranks, "add", lambda self, tensor: None)
+    windows = len(made)
+    made.clear()
+    for rank in range(2):
+        assert not torch.equal(sample_in_windows(run, Ranks(rank, 2)), alone)
+    assert len(made) == windows
 
 
 def test_a_run_of_two_is_finished_and_of_one_writer(folder: Path, tiny_run: Any) -> None:
