@@ -16,8 +16,8 @@ from sgif.engine import load_run
 from sgif.engine.launch import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = [str(ROOT / "examples/clouds.gif"), "--iterations", "30", "--max-size", "24", "--frames", "4", "--width", "4",
-         "--frames-per-step", "3", "--no-fuse", "--no-memory-check", "--device", "cpu", "--save-seconds", "0"]
+TRAIN = [str(ROOT / "examples/clouds.gif"), "--iterations", "300:5", "--max-size", "24", "--frames", "4", "--width", "4",
+         "--frames-per-step", "3:3", "--no-fuse", "--no-memory-check", "--device", "cpu", "--save-seconds", "0"]
 SECONDS = 100
 
 
