@@ -15,7 +15,7 @@ from .output import add_format_option, named, write
 
 EXAMPLES = """examples:
   sgif sample runs/clip -n 8
-  torchrun --nproc-per-node 4 -m sgif.cli.sample runs/clip -n 8   each of four processes makes two of them"""
+  torchrun --nproc-per-node 4 -m sgif.cli.sample runs/clip -n 8   two each"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ EXAMPLES = """examples:
   sgif train clip.gif
   sgif train clip.gif -o runs/sky --preset paper --amp --checkpointing
   sgif train film.mp4 --start-frame 120 --frames 24 --crop 0,40,90x160
-  torchrun --nproc-per-node 4 -m sgif.cli.train clip.gif   four processes, each its own GPU, train it together
+  torchrun --nproc-per-node 4 -m sgif.cli.train clip.gif   on four GPUs
 
 The same command again goes on where a run was stopped."""
 
