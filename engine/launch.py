@@ -20,12 +20,12 @@ class Place(NamedTuple):
 
 
 def place() -> Place:
-    """This process's place, from the variables that `torchrun` sets; without WORLD_SIZE it is alone.
+    """This process's place, from the variables that `torchrun` sets; without WORLD_SIZE, or if that is 1, it is alone.
 
     Raises:
         ConfigError: the variables are no launcher's.
     """
-    if "WORLD_SIZE" not in os.environ:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         return Place()
     given = [os.environ.get(name) for name in VARIABLES]
     try:

@@ -19,8 +19,9 @@ def launched(monkeypatch: pytest.MonkeyPatch, *values: str | None) -> None:
 
 
 def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    launched(monkeypatch, "3", None, None, None)
-    assert place() == Place(0, 1, 0, 1)
+    for values in (("3", None, None, None), ("0", "1", None, None)):
+        launched(monkeypatch, *values)
+        assert place() == Place(0, 1, 0, 1)
 
 
 def test_the_place_is_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
