@@ -97,7 +97,7 @@ def sent(trainer: ScaleTrainer) -> list[int]:
 
     trainer.ranks.average = counted  # type: ignore[method-assign]
     trainer.train_step(0)
-    del trainer.ranks.average
+    trainer.ranks.average = average  # type: ignore[method-assign]
     return found
 
 

@@ -12,8 +12,8 @@ from .launch import place
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `name` asks for; "auto" is the first GPU, else the CPU. Of several processes of a launch each has
-    the GPU of its number on its machine.
+    """The device that `name` asks for; "auto" is the first GPU, else the CPU. Of the processes of a launch each has the
+    GPU of its number on its machine.
 
     Raises:
         ConfigError: the device is unknown or not there.
@@ -28,10 +28,10 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"device is {name!r}, expected auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     here = place()
-    if device.type == "cuda" and here.local_ranks > 1:
+    if device.type == "cuda" and here.ranks > 1:
         if device.index is not None or here.local_ranks > count:
             raise ConfigError(f"device is {name!r} for {here.local_ranks} processes and torch {torch.__version__} sees "
-                              f"{count} GPUs here: each process takes one of its own, so expected cuda, and no more "
+                              f"{count} GPUs: each process takes the one of its number, so expected cuda, and no more "
                               "processes than GPUs; or use --device cpu")
         return torch.device("cuda", here.local_rank)
     if (device.index or 0) >= count:

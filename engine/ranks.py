@@ -27,7 +27,7 @@ PATIENCE = timedelta(minutes=30)  # a rank that died is noticed at once; this is
 
 
 class Ranks:
-    """This process among those of its launch. Alone, every method is its argument or nothing."""
+    """This process among those of its launch; where it is alone, nothing is sent."""
 
     def __init__(self, index: int = 0, count: int = 1) -> None:
         self.index, self.count = index, count
@@ -48,7 +48,7 @@ class Ranks:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         with _others_there():
             dist.all_reduce(flat)
-        parts = (flat / self.count).split([tensor.numel() for tensor in tensors])
+        parts = flat.div_(self.count).split([tensor.numel() for tensor in tensors])
         torch._foreach_copy_(list(tensors), [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
 
     def add(self, tensor: Tensor) -> None:
