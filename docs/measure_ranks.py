@@ -84,7 +84,9 @@ def clock(run: Callable[[], object]) -> Callable[[], float]:
 
 
 def text_of(timing: Timing) -> str:
-    return f"{timing.median * 1e3:.3g} ({timing.p20 * 1e3:.3g}-{timing.p80 * 1e3:.3g})"
+    """Milliseconds, three digits of them."""
+    median, p20, p80 = (f"{float(f'{value * 1e3:.3g}'):g}" for value in (timing.median, timing.p20, timing.p80))
+    return f"{median} ({p20}-{p80})"
 
 
 def sent(trainer: ScaleTrainer) -> list[int]:
