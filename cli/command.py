@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
+from ..engine.config import ConfigError
+from ..engine.launch import Place, place
 from .text import printable
 
 DONE, BROKEN, USER_ERROR, REGRESSION = 0, 1, 2, 3
@@ -43,6 +45,7 @@ class Command:
     epilog: str = ""
     codes: tuple[int, ...] = ()                      # exit codes besides COMMON_CODES
     stopped: str = "no file is left half written"    # what is said of a command that a signal ended
+    ranks: bool = False                              # whether processes that torchrun started share its work
 
     def configure(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         """Give the parser this command's options and its `run`."""
@@ -50,7 +53,7 @@ class Command:
         parser.description, parser.epilog = self.summary[0].upper() + self.summary[1:] + ".", self.epilog
         self.add_options(parser)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        parser.set_defaults(run=self.run, stopped=self.stopped)
+        parser.set_defaults(run=self.run, stopped=self.stopped, alone="" if self.ranks else parser.prog)
         return parser
 
     def main(self, argv: Sequence[str] | None = None) -> int:
@@ -131,6 +134,9 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
     # cores a training step takes 0.19 s instead of 0.64 s, alone the same. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
+        if (ranks := place().ranks) > 1 and args.alone:
+            raise ConfigError(f"torchrun started {ranks} processes, of which {args.alone} can use one: start it "
+                              "without; train and sample share their work")
         with signals_raise():
             code: int = args.run(args)
         sys.stdout.flush()
@@ -146,7 +152,7 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
         if args.debug:
             raise
         sentence, code = explain(error)
-        print("sgif:", printable(" ".join(sentence.split())), file=sys.stderr)
+        print(speaker(), printable(" ".join(sentence.split())), file=sys.stderr)
         return code
 
 
@@ -203,9 +209,18 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
+def speaker() -> str:
+    """What a message on stderr begins with: `sgif:`, of several processes with this one's number."""
+    try:
+        here = place()
+    except ConfigError:  # which is what the message says
+        here = Place()
+    return "sgif:" if here.ranks == 1 else f"sgif, rank {here.rank} of {here.ranks}:"
+
+
 def explain(error: Exception) -> tuple[str, int]:
     """The sentence for the user and the exit code."""
-    from ..engine import ClipError, ConfigError, RunError
+    from ..engine import ClipError, RunError
 
     # Plain ValueErrors too: the engine's public functions check what they are given and say what they expected.
     if isinstance(error, ClipError | ConfigError | RunError) or type(error) is ValueError:

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from ..engine.launch import place
 from ..engine.wording import seconds_text
 from .text import event_json, head_lines, left_text, losses_text, printable, rate_text, scale_text
 
@@ -194,6 +195,6 @@ def counter(name: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
                TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True,
-                  disable=not is_live(console)) as progress:
+                  disable=not is_live(console) or place().rank > 0) as progress:
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ..engine.config import Preset, TrainConfig
 from ..engine.events import tell_all
+from ..engine.launch import place
 from ..engine.limits import ReadLimits
 from ..engine.wording import seconds_text, size_text
 from . import values
@@ -35,6 +36,7 @@ EXAMPLES = """examples:
   sgif train clip.gif
   sgif train clip.gif -o runs/sky --preset paper --amp --checkpointing
   sgif train film.mp4 --start-frame 120 --frames 24 --crop 0,40,90x160
+  torchrun --nproc-per-node 4 -m sgif.cli.train clip.gif   on four GPUs
 
 The same command again goes on where a run was stopped."""
 
@@ -128,8 +130,9 @@ def learn(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConf
     when it is done. Returns the exit code."""
     from ..engine import TensorBoardLog, TrainingStopped, train
 
-    stop, log = StopRequest(), TensorBoardLog() if args.tensorboard else Quiet()
-    with stop, log, make_progress(quiet=args.quiet, json=args.json, stopping=stop) as progress:
+    stop, log, leads = StopRequest(), TensorBoardLog() if args.tensorboard else Quiet(), place().rank == 0
+    shown = make_progress(quiet=args.quiet or not leads, json=args.json and leads, stopping=stop)
+    with stop, log, shown as progress:
         frames, height, width, _ = clip.frames.shape
         progress.say(f"clip       {args.clip}: {frames} frames of {size_text((height, width))}, "
                      f"{seconds_text(sum(clip.frame_ms) / 1000)}")
@@ -144,7 +147,8 @@ def learn(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConf
             if last_line:
                 progress.say(last_line)
             return DONE
-    print(f"{where}; run the same command again to go on.", file=sys.stderr)
+    if leads:
+        print(f"{where}; run the same command again to go on.", file=sys.stderr)
     return stop.exit_code
 
 
@@ -191,7 +195,7 @@ class StopRequest:
 
 TRAIN = Command(
     name="train", summary="learn from one clip", usage="CLIP [-o RUN] [--preset PRESET] [options]",
-    add_options=add_options, run=run, epilog=f"{presets_table()}\n\n{EXAMPLES}",
+    add_options=add_options, run=run, ranks=True, epilog=f"{presets_table()}\n\n{EXAMPLES}",
 )
 
 

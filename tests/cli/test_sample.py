@@ -52,7 +52,7 @@ def test_size_and_scale_arrive_as_height_and_width(words, size, fake_run):
 def test_the_other_options_arrive_as_asked(fake_run):
     main(["sample", "run", "--start-scale", "1", "--device", "cpu"])
     assert fake_run.calls == [{"index": 0, "size": None, "frames": 4, "start_scale": 1, "loop": False, "seed": 0,
-                               "device": "cpu"}]
+                               "device": "cpu", "together": False}]
 
 
 @pytest.mark.parametrize(("words", "frames"), [([], 4), (["--frames", "9"], 9), (["--start-scale", "1"], 3)])
