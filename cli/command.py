@@ -6,8 +6,11 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -105,6 +108,23 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, a signal to terminate unwinds as an error does, so that what is half written is removed."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield  # elsewhere Python allows no handlers, and another's stays
+        return
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run the command, and say what went wrong in one sentence on stderr."""
     for stream in (sys.stdout, sys.stderr):
@@ -115,7 +135,8 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
     # cores a training step takes 0.19 s instead of 0.64 s, alone the same. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        code: int = args.run(args)
+        with terminable():
+            code: int = args.run(args)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `sgif info run | head`: the reader has what it wanted
@@ -134,17 +155,19 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
 def explain(error: Exception) -> tuple[str, int]:
     """The sentence for the user and the exit code."""
     from ..engine import ClipError, ConfigError, RunError
+    from ..engine.trouble import is_out_of_memory
 
     # Plain ValueErrors too: the engine's public functions check what they are given and say what they expected.
     if isinstance(error, ClipError | ConfigError | RunError) or type(error) is ValueError:
         return str(error), USER_ERROR
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" \
-            or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):  # of torch on a CPU
+    if is_out_of_memory(error):
         return ("out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size or --size",
                 USER_ERROR)
     if isinstance(error, OSError) and error.errno is not None:
         where = f": {error.filename}" if error.filename is not None else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"no space left on the disk{where}; make room and run the same command again", USER_ERROR
+        if error.errno == errno.EROFS:
+            return f"read-only file system{where}; name a place that can be written to with --output", USER_ERROR
         return f"{(error.strerror or 'the system refused').lower()}{where}", USER_ERROR
     return f"this is a bug: {type(error).__name__}: {error} (--debug shows where)", BROKEN

@@ -57,7 +57,8 @@ def check_scale_record(record: Any, plan: ScalePlan, path: Path, *, hashed: bool
         if record[name] != planned:
             raise RunError(f"{path}: {name} is {_shown(record[name])}, expected {planned} by config.json: {DAMAGED}")
     if not are_retries(record.get("retries", [])):
-        raise RunError(f"{path}: retries is {_shown(record['retries'])}, expected further tries of the scale: {DAMAGED}")
+        raise RunError(f"{path}: retries is {_shown(record['retries'])}, expected further tries of the scale: "
+                       f"{DAMAGED}")
     if not _whole(record.get("frames_per_step", 1), 1, plan.frames_per_step):
         raise RunError(f"{path}: frames_per_step is {_shown(record['frames_per_step'])}, expected 1 to "
                        f"{plan.frames_per_step}: {DAMAGED}")

@@ -61,9 +61,9 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         named = Path(os.fsdecode(error.filename)).parts if isinstance(error.filename, str | bytes) else ()
-        if error.filename is None or any(map(_NAME.fullmatch, named)):
-            error.filename, error.filename2 = os.fspath(path), None
-        raise
+        if error.errno is None or not (error.filename is None or any(map(_NAME.fullmatch, named))):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # PyAV's lets nothing be set
 
 
 def replace_folder(new: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ LAYERS = ("kernels", "engine", "bench", "cli")  # each may import itself and wha
 
 # By import name, what setup.py declares: a library beyond these fails for whoever installs sgif.
 KERNEL_LIBRARIES = {"torch", "triton"}
-LIBRARIES = KERNEL_LIBRARIES | {"numpy", "PIL", "av", "safetensors", "rich", "jinja2"}
+LIBRARIES = KERNEL_LIBRARIES | {"numpy", "PIL", "av", "safetensors", "rich", "jinja2", "filelock"}
 BENCH_LIBRARIES = LIBRARIES | {"matplotlib", "pynvml"}  # the extra sgif[bench]
 
 PYTEST_BENCHES = "bench/bench_*.py"  # collected by path, as tests are, and like them users of `sgif.*`

@@ -100,8 +100,8 @@ def _view(run: Run, name: str, runs: int, device: str | None) -> RunView:
 def _trouble(record: dict[str, Any], plan: ScalePlan) -> Iterator[str]:
     """What a finished scale learned with otherwise than the settings say."""
     if retries := record.get("retries"):
-        yield (f"scale {plan.index} diverged {'once' if len(retries) == 1 else f'{len(retries)} times'} and went on from "
-               f"iteration {retries[-1]['from_iteration']} with another seed and a learning rate of "
-               f"{retries[-1]['lr']:.2g}")
+        often = "once" if len(retries) == 1 else f"{len(retries)} times"
+        yield (f"scale {plan.index} diverged {often} and went on from iteration {retries[-1]['from_iteration']} with "
+               f"another seed and a learning rate of {retries[-1]['lr']:.2g}")
     if frames := record.get("frames_per_step"):
         yield f"scale {plan.index} learned from {frames} frames a step instead of {plan.frames_per_step}, for memory"

@@ -39,7 +39,7 @@ def test_one_bad_loss_among_good_ones_is_remembered_and_named(bad: float) -> Non
     for step in range(5):
         value.fill_(bad if step == 2 else 1.0)  # in place, as a CUDA graph does
         watch.see({"D/image": torch.tensor(-3.0), "G/rec": value})
-    with pytest.raises(Diverged, match="^G/rec reached (nan|inf|2e\\+05)$"):
+    with pytest.raises(Diverged, match=r"^G/rec reached (nan|inf|2e\+05)$"):
         watch.check()
     watch.see({"G/rec": torch.tensor(LOSS_LIMIT)})
     watch.check()  # what was said is forgotten
