@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .study.make import make_study
     from .study.score import score_study
     from .trainer import TrainingStopped, train
+    from .trouble import UntrainableError
     from .verify import verify_run
 
 _HOME = {
@@ -45,7 +46,7 @@ _HOME = {
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
     "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",
-    "write_clip": "clip_writer",
+    "UntrainableError": "trouble", "write_clip": "clip_writer",
 }
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "RunError",
     "TrainConfig",
     "TrainingStopped",
+    "UntrainableError",
     "animate",
     "animate_frames",
     "edit_frames",

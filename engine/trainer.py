@@ -161,7 +161,7 @@ class ScaleSession:
         self.data = self._data()
         self.good: State | None = None       # where a further try goes on, on the host; the scale's beginning if None
         self.retries: list[dict[str, Any]] = []
-        self.saved_iteration = 0
+        self.iteration = self.saved_iteration = 0
         self.seconds = self.cpu_seconds = 0.0  # spent on this scale, by earlier sessions too
 
     def _data(self) -> ScaleData:
@@ -181,18 +181,18 @@ class ScaleSession:
             frames = frames_that_fit(self.run.plans, self.scale, self.run.num_frames, self.config, self.device)
             if frames < self.plan.frames_per_step:
                 self._take_frames(frames)
-        trouble: Exception
+        diverged: str | None
         while True:
             try:
                 self._prepare(state)
                 return self._train(should_stop)
             except Diverged as error:
-                trouble = error.with_traceback(None)  # which would keep the tensors of a step
+                diverged = str(error)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                trouble = error.with_traceback(None)
-            state = self._go_back(trouble)
+                diverged = None
+            state = self._go_back(diverged)  # here, where no error keeps the tensors of its step
 
     def _prepare(self, state: State | None) -> None:
         """Networks and optimizers as `state` has them or, without tensors in one, as the scale begins."""
@@ -203,21 +203,19 @@ class ScaleSession:
         config = replace(self.config, seed=tried.get("seed", self.config.seed), lr=tried.get("lr", self.config.lr))
         self.trainer = ScaleTrainer(self.plan, config, self.coarser, self.data, self.device)
         self.watch, self.iteration = LossWatch(), place["iteration"]
-        if tensors:
+        if tensors or self.iteration:
             self._restore(tensors, place)
         else:
             self._start_from_previous_scale()
         keep_rows_before(self.run.path / "stats.jsonl", self.scale, self.iteration)
 
-    def _go_back(self, trouble: Exception) -> State:
-        """Where and how the scale goes on after `trouble`. Raises UntrainableError when it does not."""
-        del self.trainer
+    def _go_back(self, diverged: str | None) -> State:
+        """Where and how the scale goes on, having diverged for this reason, or for None run out of memory. Raises
+        UntrainableError when it does not."""
+        vars(self).pop("trainer", None)  # memory may have ended before there was one
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        if isinstance(trouble, Diverged):
-            why, change = str(trouble), self._other_try(str(trouble))
-        else:
-            why, change = "out of memory", self._less_memory()
+        why, change = (diverged, self._other_try(diverged)) if diverged else ("out of memory", self._less_memory())
         tensors, place = self.good or ({}, {"iteration": 0})
         self.tell(ScaleGoesBack(scale=self.scale, iteration=self.iteration, back_to=place["iteration"], why=why,
                                 change=change))

@@ -84,7 +84,12 @@ def are_retries(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= len(LR_FACTORS) and all(map(is_retry, value))
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or on a CPU, where torch has no class for it."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) \
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an allocation failed, on a GPU or on a CPU, where torch has no class for it; also behind an error that
+    followed from it, as when it ends the capture of a CUDA graph."""
+    while error is not None:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) \
+                or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -49,7 +49,7 @@ def fitted_to_memory(height: int, width: int, num_frames: int, config: TrainConf
     fitting = ", ".join(f"{options} ({gib_text(needed)})" for options, needed in
                         settings_that_fit(height, width, num_frames, config, device, forecast, available))
     raise ConfigError(f"{needs}; " + (f"these would fit: {fitting}" if fitting else "no setting that was tried fits")
-                      + "; --no-memory-check trains all the same")
+                      + "; --fit takes as many frames a step as fit; --no-memory-check trains all the same")
 
 
 def shortage_text(plans: Sequence[ScalePlan], plan: ScalePlan, num_frames: int, config: TrainConfig,

@@ -232,6 +232,21 @@ def test_tries_that_make_no_sense_are_refused_by_name(retries: Any, run_copy: Ru
         run_copy.scale_info()
 
 
+@pytest.mark.parametrize(("place", "sentence"), [
+    ({"retries": [{}]}, "not say how its scale is tried"), ({"good_iteration": 3}, "not say how its scale is tried"),
+    ({"frames_per_step": 5}, "not say how its scale is tried"),
+    ({"frames_per_step": "2"}, "not say how its scale is tried"),
+    ({}, "tensor adam.critics.0.exp_avg is missing"),
+    ({"good_iteration": 2}, "tensor adam.critics.0.exp_avg is missing")])
+def test_a_state_that_makes_no_sense_is_refused_by_name(place: dict[str, Any], sentence: str, clip: Clip,
+                                                        tiny_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped):
+        train(clip, tmp_path / "run", tiny_config(), should_stop=lambda: True)
+    write_tensors(tmp_path / "run" / "state.safetensors", {}, scale=0, iteration=2, **place)
+    with pytest.raises(RunError, match=sentence):
+        train(clip, tmp_path / "run", tiny_config())
+
+
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
@@ -331,6 +346,9 @@ def test_with_fit_a_scale_learns_from_fewer_frames_also_when_killed_in_between(c
 def test_another_error_of_torch_s_is_not_taken_for_memory(clip: Clip, tiny_config: MakeConfig, tmp_path: Path,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_out_of_memory(RuntimeError("expected scalar type"))
+    behind = RuntimeError("operation failed due to a previous error during capture")
+    behind.__context__ = torch.OutOfMemoryError("CUDA out of memory")
+    assert is_out_of_memory(behind)
     short_of_memory(monkeypatch, lambda at, iteration: True, RuntimeError("expected scalar type"))
     with pytest.raises(RuntimeError, match="expected scalar type"):
         train(clip, tmp_path / "run", tiny_config())
