@@ -122,7 +122,7 @@ OUTPUTS = {  # by what is written: the command, of the run and the edited clip, 
 }
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 @pytest.mark.parametrize("what", OUTPUTS)
 def test_killed_while_writing(what: str, kills: int, command: Run, trained: Path, edited: Path, tmp_path: Path) -> None:
     old, new, folder = (tmp_path / name for name in ("old", "new", "folder"))

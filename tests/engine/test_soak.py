@@ -63,6 +63,7 @@ def test_the_log_of_a_scale_ends_growing(clip: Clip, tiny_config: MakeConfig, tm
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_many_steps_take_no_more_memory(clip: Clip, tiny_config: MakeConfig, tmp_path: Path,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
@@ -85,6 +86,7 @@ def test_many_steps_take_no_more_memory(clip: Clip, tiny_config: MakeConfig, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_many_scales_take_no_more_memory(clip: Clip, tiny_config: MakeConfig, tmp_path: Path) -> None:
     runs = int(os.environ.get("SGIF_SOAK_RUNS", "30"))
     memory, found = [], set()
