@@ -46,7 +46,7 @@ def locked_run(path: Path, clip: Clip, config: TrainConfig) -> Iterator[Run]:
     """
     if (path / "config.json").exists() and (run := open_or_create_run(path, clip, config)).finished:
         with suppress(OSError):
-            _clear(run)
+            _clear(run, locked=False)
         yield run
         return
     _plans(path, clip, config)  # what is refused leaves no folder
@@ -59,19 +59,20 @@ def locked_run(path: Path, clip: Clip, config: TrainConfig) -> Iterator[Run]:
                        "another folder") from None
     try:
         run = open_or_create_run(path, clip, config)
-        _clear(run)
+        _clear(run, locked=True)
         yield run
-        _clear(run)
+        _clear(run, locked=True)
     finally:
         lock.release()
 
 
-def _clear(run: Run) -> None:
-    """Remove what a kill left, of a finished run also what training needs."""
+def _clear(run: Run, *, locked: bool) -> None:
+    """Remove what a kill left, on this machine or, where nobody else trains, on another; of a finished run also what
+    training needs."""
     for folder in run.path.glob("scale_*.partial"):
         shutil.rmtree(folder)
     for file in run.path.glob(".*.tmp"):
-        if not in_use(file.name):
+        if not in_use(file.name) or (locked and not file.name.startswith(".report.")):  # that takes no lock
             file.unlink()
     if run.finished:
         for name in (STATE, LOCK):

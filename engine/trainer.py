@@ -161,7 +161,7 @@ class ScaleSession:
         self.data = self._data()
         self.good: State | None = None       # where a further try goes on, on the host; the scale's beginning if None
         self.retries: list[dict[str, Any]] = []
-        self.iteration = self.saved_iteration = 0
+        self.iteration = 0
         self.seconds = self.cpu_seconds = 0.0  # spent on this scale, by earlier sessions too
 
     def _data(self) -> ScaleData:
@@ -177,6 +177,7 @@ class ScaleSession:
     def train(self, state: State | None, should_stop: Callable[[], bool]) -> None:
         """Run the iterations that are left and write the scale's files, in as many tries as it takes. Raises
         TrainingStopped, UntrainableError."""
+        self.saved_iteration = state[1]["iteration"] if state else 0
         if state is None and self.config.fit and self.config.memory_check:
             frames = frames_that_fit(self.run.plans, self.scale, self.run.num_frames, self.config, self.device)
             if frames < self.plan.frames_per_step:

@@ -78,11 +78,16 @@ def frames_that_fit(plans: Sequence[ScalePlan], scale: int, num_frames: int, con
     """Frames a step that fit into the free memory by forecast, halved from the plan's as often as it takes."""
     plan, least = plans[scale], 2 if config.video_weight else 1
     available, frames = available_bytes(device), plan.frames_per_step
-    while available is not None and frames > least:
-        now = [*plans[:scale], replace(plan, frames_per_step=frames), *plans[scale + 1:]]
-        if _at_most_bytes(now, num_frames) < available or forecast_scale(
-                now, scale, num_frames, config, device, quick=True).peak_bytes <= available * FITS_BELOW:
-            break
+
+    def fits(now: list[ScalePlan], room: int) -> bool:
+        try:
+            return _at_most_bytes(now, num_frames) < room or forecast_scale(
+                now, scale, num_frames, config, device, quick=True).peak_bytes <= room * FITS_BELOW
+        except Exception:  # the forecast leans on torch's inner parts, which training can do without
+            return True
+
+    while available is not None and frames > least \
+            and not fits([*plans[:scale], replace(plan, frames_per_step=frames), *plans[scale + 1:]], available):
         frames = max(least, frames // 2)
     return frames
 
