@@ -46,7 +46,8 @@ setup(
                   "sgif.engine.report": ["*.html", "*.css", "*.js"], "sgif.engine.pages": ["*.css", "*.js"],
                   "sgif.bench.reproduce": ["page.html"], "sgif.cli": ["py.typed", "topics/*.md"]},
     include_package_data=False,  # these and nothing else: results and sources named in MANIFEST.in are for the sdist
-    install_requires=["torch>=2.9", "numpy", "pillow>=11", "av>=14", "safetensors>=0.4", "rich>=13", "jinja2>=3.1"],
+    install_requires=["torch>=2.9", "numpy", "pillow>=11", "av>=14", "safetensors>=0.4", "rich>=13", "jinja2>=3.1",
+                      "filelock>=3.16"],
     extras_require={
         "triton": triton,
         "bench": bench,

@@ -19,7 +19,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from ..engine.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    ScaleFinished,
+    ScaleGoesBack,
+    ScaleStarted,
+    StepDone,
+    StepLogged,
+)
 from ..engine.launch import place
 from ..engine.wording import seconds_text
 from .text import event_json, head_lines, left_text, losses_text, printable, rate_text, scale_text
@@ -75,6 +84,9 @@ class PlainLines(Quiet):
                 self.said_at = time.monotonic()
                 done, speed = f"  {event.iteration}/{self.scale.iterations}", rate_text(event.iterations_per_second)
                 self.say("  ".join((done, speed, left_text(event), losses_text(event.losses))))
+            case ScaleGoesBack():
+                self.say(f"trouble    {event.why} in scale {event.scale} at iteration {event.iteration}: going back to "
+                         f"{event.back_to} with {event.change}")
             case ScaleFinished() if self.scale:
                 self.say(f"{scale_text(self.scale)}, done in {seconds_text(event.seconds)}, reconstruction"
                          f" {event.rec_psnr_db:.1f} dB: {event.preview}")

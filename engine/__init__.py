@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .study.score import score_study
     from .tensorboard_log import TensorBoardLog
     from .trainer import TrainingStopped, train
+    from .trouble import UntrainableError
     from .verify import verify_run
     from .watch import RunProgress, watch_run
 
@@ -49,8 +50,7 @@ _HOME = {
     "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
     "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",
     "RunProgress": "watch", "watch_run": "watch", "TrainingPlan": "dry_run", "plan_training": "dry_run",
-    "TensorBoardLog": "tensorboard_log",
-    "write_clip": "clip_writer",
+    "TensorBoardLog": "tensorboard_log", "UntrainableError": "trouble", "write_clip": "clip_writer",
 }
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "TrainConfig",
     "TrainingPlan",
     "TrainingStopped",
+    "UntrainableError",
     "animate",
     "animate_frames",
     "edit_frames",

@@ -7,8 +7,6 @@ put into the container by hand where that is what it takes.
 
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
@@ -20,6 +18,7 @@ from .animation_writers import write_apng, write_webp
 from .clip import ClipError, Pixels
 from .gif_writer import write_gif
 from .mp4_writer import write_mp4
+from .scratch import naming, replace_folder, scratch
 
 _FRAME_NAME = re.compile(r"frame_[0-9]{4,}\.png")
 
@@ -58,19 +57,13 @@ def write_clip(
         raise ClipError(f"{target} is a folder: give a file name, or format='frames'")
     timed = _timed([frames] if isinstance(frames, Tensor) else frames, frame_ms)
     first = next(timed)
-    scratch = _beside(target)
-    try:
-        _WRITERS[kind](chain([first], timed), first[0].shape[:2], scratch)
+    with naming(target), scratch(target, ".partial") as partial:
+        _WRITERS[kind](chain([first], timed), first[0].shape[:2], partial)
         if kind == "frames":
-            _swap(scratch, target)
+            replace_folder(partial, target)
         else:
-            _sync(scratch)
-            os.replace(scratch, target)
-    except BaseException:
-        if scratch.is_dir():
-            shutil.rmtree(scratch, ignore_errors=True)
-        scratch.unlink(missing_ok=True)
-        raise
+            _sync(partial)
+            os.replace(partial, target)
 
 
 def _timed(parts: Iterable[Tensor], frame_ms: int | Iterable[int]) -> Iterator[tuple[Pixels, int]]:
@@ -110,25 +103,6 @@ def _refuse_other_folders(target: Path) -> None:
     """A new folder may take the place of an old one only if that holds nothing but such frames."""
     if target.exists() and not (target.is_dir() and all(_FRAME_NAME.fullmatch(name) for name in os.listdir(target))):
         raise ClipError(f"{target} exists and is more than a folder of frame_0000.png, ...: choose a new folder")
-
-
-def _swap(scratch: Path, target: Path) -> None:
-    """A folder cannot be renamed over a full one: step the old one aside, and back if the new one fails."""
-    old = _beside(target)
-    if target.exists():
-        os.replace(target, old)
-    try:
-        os.replace(scratch, target)
-    except BaseException:
-        if old.exists():
-            os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _beside(target: Path) -> Path:
-    """An unused name in the same folder, so that the final rename stays within one file system."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
 
 
 def _sync(file: Path) -> None:

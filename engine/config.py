@@ -43,6 +43,8 @@ class TrainConfig:
     graphs: bool = setting(True, "run a training step as one CUDA graph on a GPU", group="run")
     memory_check: bool = setting(True, "by a forecast, put checkpointing on where memory needs it, and refuse at once "
                                  "what cannot fit", group="run")
+    fit: bool = setting(False, "where memory ends all the same, take fewer frames a step at that scale; its scale.json "
+                        "says how many", group="run")
 
     max_size_px: int = setting(256, "longest side of the finest scale", group="pyramid", metavar="PX")
     min_size_px: int = setting(25, "shortest side of the coarsest scale", group="pyramid", metavar="PX")
@@ -94,7 +96,8 @@ class TrainConfig:
                                 metavar="X")
     lr_drop_factor: float = setting(0.1, "factor of that drop", group="schedule", metavar="X")
 
-    log_every: int = setting(20, "iterations between rows of stats.jsonl", group="output", metavar="N")
+    log_every: int = setting(20, "iterations between rows of stats.jsonl, of which a scale has at most 2000",
+                             group="output", metavar="N")
     save_seconds: float = setting(60.0, "seconds between savings of the state that a killed run goes on from",
                                   group="output", metavar="S")
 

@@ -14,8 +14,9 @@ from .profiling.memory import available_bytes
 from .pyramid import ScalePlan, plan_scales
 from .run_folder import open_run
 from .runs import Run
+from .saved_state import read_state
 from .time_left import seconds_left
-from .trainer import fitted_config, read_state
+from .trainer import fitted_config
 from .watch import run_progress
 
 

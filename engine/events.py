@@ -49,7 +49,7 @@ class StepDone:
 
 @dataclass(frozen=True, kw_only=True)
 class StepLogged:
-    """Sent with every row of stats.jsonl."""
+    """Sent every `log_every` iterations."""
 
     scale: int
     iteration: int
@@ -59,6 +59,17 @@ class StepLogged:
     seconds_left_scale: float
     seconds_left_run: float
     peak_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleGoesBack:
+    """Sent when a scale is tried again from an earlier state; `ScaleStarted` follows."""
+
+    scale: int
+    iteration: int                      # that it had reached
+    back_to: int
+    why: str                            # "D/image reached nan", "out of memory"
+    change: str                         # "another seed and a learning rate of 0.00015"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +93,7 @@ class RunFinished:
     notes: tuple[str, ...] = ()
 
 
-Event = RunStarted | ScaleStarted | StepDone | StepLogged | ScaleFinished | RunFinished
+Event = RunStarted | ScaleStarted | StepDone | StepLogged | ScaleGoesBack | ScaleFinished | RunFinished
 Listener = Callable[[Event], None]
 
 

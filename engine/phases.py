@@ -10,10 +10,13 @@ from contextlib import contextmanager
 import torch
 from torch.profiler import record_function
 
+MOST_EVENTS = 4096
+"""That wait to be read: with rows of a log far apart they would be millions."""
+
 
 class PhaseClock:
     """`with clock("D/video_gp"): ...` adds to a phase and names it in profiles. On a GPU events mark the times, read
-    only by `take`."""
+    only by `take`, and where they become many, the older half."""
 
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
@@ -37,6 +40,8 @@ class PhaseClock:
             yield
             last.record()
             self.events.append((phase, first, last))
+            if len(self.events) > MOST_EVENTS:
+                self._read(MOST_EVENTS // 2)  # long past, so nothing is waited for
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -49,11 +54,15 @@ class PhaseClock:
 
     def take(self) -> dict[str, float]:
         """Seconds of every phase since the last call. Waits for the device."""
-        if self.events:
-            self.events[-1][2].synchronize()
-        for phase, first, last in self.events:
-            self.seconds[phase] += first.elapsed_time(last) / 1e3
-        self.events.clear()
+        self._read(len(self.events))
         taken = {phase: round(seconds, 6) for phase, seconds in self.seconds.items()}
         self.seconds.clear()
         return taken
+
+    def _read(self, count: int) -> None:
+        """Add up the first `count` events. Waits for the last of them."""
+        if count:
+            self.events[count - 1][2].synchronize()
+        for phase, first, last in self.events[:count]:
+            self.seconds[phase] += first.elapsed_time(last) / 1e3
+        del self.events[:count]

@@ -57,6 +57,15 @@ class Ranks:
             with _others_there():
                 dist.all_reduce(tensor)
 
+    def least(self, number: int) -> int:
+        """The smallest of the ranks' numbers."""
+        if self.count == 1:
+            return number
+        numbers = torch.tensor(number)
+        with _others_there():
+            dist.all_reduce(numbers, dist.ReduceOp.MIN)
+        return int(numbers)
+
     def agree(self, wish: bool) -> bool:
         """Whether any rank wished so, the same answer on all; with several ranks it is that of the call before, so that
         the question travels while a step is computed."""

@@ -4,24 +4,81 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from .clip import Clip, frames_from_tensor, tensor_from_frames
 from .config import TrainConfig
 from .noise import fixed_noise
-from .pyramid import build_pyramid, fit_size, plan_scales
+from .pyramid import ScalePlan, build_pyramid, fit_size, plan_scales
 from .run_records import SCHEMA
 from .runs import Run
+from .scratch import in_use
 from .storage import RunError, write_bytes, write_json, write_tensors
 
 # Settings that another session of the same run may change: they decide where and how often, not what is learned.
-FREE_SETTINGS = frozenset({"device", "threads", "fuse", "graphs", "checkpointing", "memory_check", "log_every",
+FREE_SETTINGS = frozenset({"device", "threads", "fuse", "graphs", "checkpointing", "memory_check", "fit", "log_every",
                            "save_seconds"})
+
+
+STATE = "state.safetensors"
+"""The middle of a scale, where a run that was ended goes on."""
+MAX_ROWS = 2000
+"""Of a scale in stats.jsonl: 1.3 MB."""
+LOCK = ".train.lock"
+"""Held by the process that trains the run. The system lets go of it when that process ends, however it ends."""
+
+
+@contextmanager
+def locked_run(path: Path, clip: Clip, config: TrainConfig) -> Iterator[Run]:
+    """`open_or_create_run`, with the folder locked against other processes that would train in it, and cleared of what
+    a kill left. A finished run needs no lock, and may lie on a medium that cannot be written to.
+
+    Raises:
+        RunError: as there, or another process trains this run.
+    """
+    begun = open_run(path, clip, config)
+    if begun and begun.finished:
+        with suppress(OSError):
+            _clear(begun, locked=False)
+        yield begun
+        return
+    if not begun:
+        _plans(clip, config)  # what is refused leaves no folder
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"another process is training {path}; wait until it is done or stop it, or give this run "
+                       "another folder") from None
+    try:
+        run = open_or_create_run(path, clip, config)
+        _clear(run, locked=True)
+        yield run
+        _clear(run, locked=True)
+    finally:
+        lock.release()
+
+
+def _clear(run: Run, *, locked: bool) -> None:
+    """Remove what a kill left, on this machine or, where nobody else trains, on another; of a finished run also what
+    training needs."""
+    for folder in run.path.glob("scale_*.partial"):
+        shutil.rmtree(folder)
+    for file in run.path.glob(".*.tmp"):
+        if not in_use(file.name) or (locked and not file.name.startswith(".report.")):  # that takes no lock
+            file.unlink()
+    if run.finished:
+        for name in (STATE, LOCK):
+            (run.path / name).unlink(missing_ok=True)
 
 
 def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
@@ -32,8 +89,7 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
     """
     if run := open_run(path, clip, config):
         return run
-    height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
-    plans = plan_scales(height, width, len(clip.frame_ms), config)
+    (height, width), plans = _plans(clip, config)
     path.mkdir(parents=True, exist_ok=True)
     # config.json comes last: a folder that has it has everything.
     finest = torch.cat([frames_from_tensor(build_pyramid(tensor_from_frames(part), [(height, width)])[0])
@@ -64,12 +120,23 @@ def open_run(path: Path, clip: Clip, config: TrainConfig) -> Run | None:
     return None
 
 
+def _plans(clip: Clip, config: TrainConfig) -> tuple[tuple[int, int], list[ScalePlan]]:
+    """Size of the finest scale, and all plans, of a new run. Raises ConfigError."""
+    height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
+    return (height, width), plan_scales(height, width, len(clip.frame_ms), config)
+
+
 def package_version(name: str) -> str:
     """The installed version of a package, "unknown" where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
         return "unknown"
+
+
+def row_interval(plan: ScalePlan, config: TrainConfig) -> int:
+    """Iterations between rows of a scale in the log: `log_every`, or as many times it as keep them below MAX_ROWS."""
+    return config.log_every * -(-plan.iterations // (config.log_every * MAX_ROWS))
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
@@ -95,7 +162,7 @@ def keep_rows_before(path: Path, scale: int, iteration: int) -> None:
 
 def _is_beginning(file: Path) -> bool:
     """Whether a run that was ended before it had its config.json may have left `file`."""
-    return any(file.match(pattern) for pattern in ("clip.safetensors", "z_fixed.safetensors", ".*.tmp"))
+    return any(file.match(pattern) for pattern in ("clip.safetensors", "z_fixed.safetensors", LOCK, ".*.tmp"))
 
 
 def _refuse_other(run: Run, clip: Clip, config: TrainConfig) -> None:

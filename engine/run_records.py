@@ -11,6 +11,7 @@ from typing import Any
 
 from .pyramid import ScalePlan
 from .storage import DAMAGED, RunError
+from .trouble import are_retries
 
 SCHEMA = 2
 """Version of the run folder. 1: without hashes; read, and its files go unchecked."""
@@ -55,6 +56,12 @@ def check_scale_record(record: Any, plan: ScalePlan, path: Path, *, hashed: bool
     for name, planned in (("scale", plan.index), ("height", plan.height), ("width", plan.width), ("kind", plan.kind)):
         if record[name] != planned:
             raise RunError(f"{path}: {name} is {_shown(record[name])}, expected {planned} by config.json: {DAMAGED}")
+    if not are_retries(record.get("retries", [])):
+        raise RunError(f"{path}: retries is {_shown(record['retries'])}, expected further tries of the scale: "
+                       f"{DAMAGED}")
+    if not _whole(record.get("frames_per_step", 1), 1, plan.frames_per_step):
+        raise RunError(f"{path}: frames_per_step is {_shown(record['frames_per_step'])}, expected 1 to "
+                       f"{plan.frames_per_step}: {DAMAGED}")
     _check_hashes(record, path, ("generator.safetensors",), required=hashed)
     return record
 

@@ -80,6 +80,11 @@ class Run:
         """How many scales, coarsest first, are trained."""
         return next((n for n in range(len(self.plans)) if not self.scale_dir(n).is_dir()), len(self.plans))
 
+    @property
+    def finished(self) -> bool:
+        """Whether all scales are trained."""
+        return self.scales_done == len(self.plans)
+
     @cached_property
     def frames(self) -> Tensor:
         """The clip at the finest scale, uint8 [T, H, W, 3]."""

@@ -19,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from .scratch import naming, scratch
+
 MAX_JSON_BYTES = 1 << 24
 """Largest JSON file that is read; a record of a million frames has 10 MB, and parsing takes some 20 times that."""
 MAX_JSON_DEPTH = 16
@@ -40,16 +42,13 @@ class RunError(ValueError):
 
 def write_bytes(path: Path, data: bytes) -> str:
     """Replace `path` by `data` at once: after a power cut the old file or the new one is there, whole. Returns the
-    SHA-256 of `data` in hex."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    SHA-256 of `data` in hex. An OSError names `path`."""
+    with naming(path), scratch(path) as temporary:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return hashlib.sha256(data).hexdigest()
 

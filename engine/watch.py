@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from .events import StepLogged
 from .report.log import ScaleLog, read_log, thinned
+from .run_folder import row_interval
 from .runs import Run, load_run
 from .time_left import seconds_left, share_done
 
@@ -75,7 +76,7 @@ def run_progress(run: Run, now: float | None = None) -> RunProgress:
     records = run.scale_info()[:done]
     preview, report = run.scale_dir(done - 1) / "preview.gif", run.path / "report.html"
     quiet = max(0.0, (time.time() if now is None else now) - _last_written(run))
-    row_seconds = run.config.log_every / logged.iterations_per_second if logged else 0.0
+    row_seconds = row_interval(plans[done], run.config) / logged.iterations_per_second if logged else 0.0
     return RunProgress(
         run_dir=run.path, source=run.source, preset=run.config.preset, scale=done,
         scales=tuple(ScaleProgress(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from ..config import ConfigError, TrainConfig
+from ..device import peak_bytes
 from ..launch import place
 from ..pyramid import ScalePlan, fit_size, plan_scales
-from .forecast import ScaleForecast, forecast_largest, largest_scale
+from .forecast import ScaleForecast, forecast_largest, forecast_scale, largest_scale
 
 REFUSE_BEYOND = 1.1
 """Refused is what would need so many times what there is: forecasts may err by 10 %."""
@@ -25,7 +26,8 @@ def fitted_to_memory(height: int, width: int, num_frames: int, config: TrainConf
     not fit without; and one line that says so.
 
     Raises:
-        ConfigError: it cannot fit: what is needed at which scale, what there is, and settings that would.
+        ConfigError: it cannot fit, and `config.fit` is off: what is needed at which scale, what there is, and settings
+            that would.
     """
     available = available_bytes(device)
     plans = plan_scales(height, width, num_frames, config)
@@ -43,10 +45,52 @@ def fitted_to_memory(height: int, width: int, num_frames: int, config: TrainConf
             return saving, f"checkpointing is on, for {needs}; --no-memory-check leaves it off"
     if forecast.peak_bytes <= available * REFUSE_BEYOND:
         return config, None
+    if config.fit:
+        return replace(config, checkpointing=True), f"{needs}; with checkpointing and --fit scales take what fits"
     fitting = ", ".join(f"{options} ({gib_text(needed)})" for options, needed in
                         settings_that_fit(height, width, num_frames, config, device, forecast, available))
     raise ConfigError(f"{needs}; " + (f"these would fit: {fitting}" if fitting else "no setting that was tried fits")
-                      + "; --no-memory-check trains all the same")
+                      + "; --fit takes as many frames a step as fit; --no-memory-check trains all the same")
+
+
+def shortage_text(plans: Sequence[ScalePlan], plan: ScalePlan, num_frames: int, config: TrainConfig,
+                  device: torch.device) -> str:
+    """What to say when memory ended in training `plan`, which has replaced one of `plans`."""
+    text = f"out of memory in scale {plan.index} ({plan.height}x{plan.width}, {plan.frames_per_step} frames a step)"
+    taken, fitting, available = f"{gib_text(peak_bytes(device))} were taken at most", "", available_bytes(device)
+    try:
+        (height, width), now = plans[-1].size, [*plans[:plan.index], plan, *plans[plan.index + 1:]]
+        forecast = forecast_scale(now, plan.index, num_frames, config, device, quick=True)
+        taken = f"{gib_text(forecast.peak_bytes)} were forecast, {taken}"
+        if available is not None:
+            taken += f", {gib_text(available)} are free on {device}"
+            fitting = ", ".join(options for options, _ in settings_that_fit(height, width, num_frames, config, device,
+                                                                          forecast, available))
+    except Exception:  # the forecast leans on torch's inner parts
+        pass
+    graphs = " or --no-graphs" if config.graphs and device.type == "cuda" else ""
+    return (f"{text}: {taken}" + (f"; the same command with --fit{graphs} goes on" if not config.fit else "")
+            + (f"; a new run would fit with {fitting}" if fitting else "; a new run with --amp or a smaller --max-size "
+               "takes less"))
+
+
+def frames_that_fit(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: TrainConfig,
+                    device: torch.device) -> int:
+    """Frames a step that fit into the free memory by forecast, halved from the plan's as often as it takes."""
+    plan, least = plans[scale], 2 if config.video_weight else 1
+    available, frames = available_bytes(device), plan.frames_per_step
+
+    def fits(now: list[ScalePlan], room: int) -> bool:
+        try:
+            return _at_most_bytes(now, num_frames) < room or forecast_scale(
+                now, scale, num_frames, config, device, quick=True).peak_bytes <= room * FITS_BELOW
+        except Exception:  # the forecast leans on torch's inner parts, which training can do without
+            return True
+
+    while available is not None and frames > least \
+            and not fits([*plans[:scale], replace(plan, frames_per_step=frames), *plans[scale + 1:]], available):
+        frames = max(least, frames // 2)
+    return frames
 
 
 def settings_that_fit(height: int, width: int, num_frames: int, config: TrainConfig, device: torch.device,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..clip import ClipError
 from ..pages.render import render
+from ..pyramid import ScalePlan
 from ..runs import Run, load_run
 from ..storage import write_bytes
 from .clips import MAX_PIXELS, frames_shown, main_clips, preview
@@ -81,6 +83,7 @@ def _view(run: Run, name: str, runs: int, device: str | None) -> RunView:
         view.notes.append(f"not finished: {done} of {planned} scales are trained"
                           + (f", scale {done} is at iteration {reached} of {run.plans[done].iterations}" if reached
                              else ""))
+    view.notes += [note for record in view.records for note in _trouble(record, run.plans[record["scale"]])]
     frames = frames_shown(run, samples, runs == 1, MAX_PIXELS // runs)
     if frames < run.num_frames:
         view.notes.append(f"clips are shown up to frame {frames} of {run.num_frames}, to keep the page small")
@@ -92,3 +95,13 @@ def _view(run: Run, name: str, runs: int, device: str | None) -> RunView:
             view.previews.append(None)
             view.notes.append(f"scale {scale} has no preview.gif that can be read")
     return view
+
+
+def _trouble(record: dict[str, Any], plan: ScalePlan) -> Iterator[str]:
+    """What a finished scale learned with otherwise than the settings say."""
+    if retries := record.get("retries"):
+        often = "once" if len(retries) == 1 else f"{len(retries)} times"
+        yield (f"scale {plan.index} diverged {often} and went on from iteration {retries[-1]['from_iteration']} with "
+               f"another seed and a learning rate of {retries[-1]['lr']:.2g}")
+    if frames := record.get("frames_per_step"):
+        yield f"scale {plan.index} learned from {frames} frames a step instead of {plan.frames_per_step}, for memory"

@@ -9,7 +9,15 @@ from rich.console import Console
 from sgif.cli import progress
 from sgif.cli.progress import JsonLines, LiveDisplay, PlainLines, Quiet, counted, make_progress
 from sgif.cli.text import rate_text
-from sgif.engine.events import RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from sgif.engine.events import (
+    RunFinished,
+    RunStarted,
+    ScaleFinished,
+    ScaleGoesBack,
+    ScaleStarted,
+    StepDone,
+    StepLogged,
+)
 
 
 def never():
@@ -76,6 +84,20 @@ def test_the_report_is_named_at_the_end_or_why_there_is_none(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "done       run in 1.0 s", "report     run/report.html",
         "done       run in 1.0 s", "note       no report was written (a reason)"]
+
+
+def test_trouble_is_said_with_what_is_done_about_it(capsys):
+    went_back = ScaleGoesBack(scale=1, iteration=40, back_to=30, why="D/image reached nan",
+                              change="another seed and a learning rate of 0.0003")
+    send(PlainLines(), [went_back])
+    line = ("trouble    D/image reached nan in scale 1 at iteration 40: going back to 30 with another seed and a "
+            "learning rate of 0.0003")
+    assert capsys.readouterr().out == line + "\n"
+    send(Quiet(), [went_back])
+    assert capsys.readouterr().out == ""
+    console = terminal(200)
+    send(LiveDisplay(console, never), [went_back])
+    assert line in console.file.getvalue()
 
 
 def test_quiet_is_silent(run_events, capsys):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from sgif.engine import step as step_module
 from sgif.engine import trainer
 from sgif.engine.config import TrainConfig
 from sgif.engine.noise import noise_seed, scale_noise
@@ -36,7 +37,7 @@ CASES: tuple[tuple[int, dict[str, Any]], ...] = (
 ONE_STEP = range(3)  # of each network
 MAX_VALUES = 1 << 12  # in an activation: frames as small as the tiny run's are made in windows too
 ITERATION = 3
-STOPPED_AT, KILLED_AT = 8, 9  # iterations of all scales, of which each has 6
+BROKEN_AT, STOPPED_AT, KILLED_AT = 3, 8, 9  # iterations of all scales, of which each has 6
 
 
 def step(case: int, folder: Path, tiny: Path, ranks: Ranks) -> None:
@@ -91,6 +92,16 @@ def main(folder: Path, tiny: Path) -> None:
 
     trainer.write_preview, trainer._report = no_preview, lambda run: (None, ())
     learn(folder / "unbroken")
+
+    losses, reconstruction_loss = count(1), step_module.reconstruction_loss
+
+    def breaking(reconstruction: Tensor, real: Tensor) -> Tensor:
+        broken = next(losses) == BROKEN_AT and ranks.index == 1
+        return reconstruction_loss(reconstruction, real) * (float("nan") if broken else 1.0)
+
+    step_module.reconstruction_loss = breaking
+    learn(folder / "diverged")
+    step_module.reconstruction_loss = reconstruction_loss
 
     try:
         learn(folder / "stopped", lambda done: ranks.index == 1 and done == STOPPED_AT)

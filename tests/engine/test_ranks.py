@@ -160,6 +160,13 @@ def test_a_run_of_two_is_finished_and_of_one_writer(folder: Path, tiny_run: Any)
     assert (path / weights).read_bytes() != (tiny_run.run.path / weights).read_bytes()
 
 
+def test_when_a_loss_of_one_is_not_finite_both_go_back(folder: Path) -> None:
+    records = [json.loads((folder / "diverged" / f"scale_0{scale}/scale.json").read_text()) for scale in range(3)]
+    assert [len(record.get("retries", [])) for record in records] == [1, 0, 0]
+    log = [json.loads(line) for line in (folder / "diverged/stats.jsonl").read_text().splitlines()]
+    assert [(row["scale"], row["iteration"]) for row in log] == [(s, i) for s in range(3) for i in (2, 4, 6)]
+
+
 def test_a_wish_to_stop_in_one_process_stops_both_and_ends_in_the_same_bits(folder: Path) -> None:
     """The answer comes an iteration after the wish."""
     stopped = [json.loads((folder / f"stopped_rank{rank}.json").read_text()) for rank in range(2)]

@@ -16,31 +16,12 @@ from sgif.engine import trainer
 from sgif.engine.clip import Clip
 from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event, RunStarted, ScaleStarted, StepDone
-from sgif.engine.storage import read_json, write_tensors
+from sgif.engine.storage import write_tensors
 from sgif.engine.trainer import TrainingStopped, train
 
+from .same_run import assert_same_run
+
 MakeConfig = Callable[..., TrainConfig]
-
-
-def files(run: Path) -> set[str]:
-    return {str(file.relative_to(run)) for file in run.rglob("*")}
-
-
-def assert_same_run(path: Path, unbroken: Path) -> None:
-    """Weights byte for byte, records and log but for what a clock said, and not a file more."""
-    assert files(path) == files(unbroken)
-    for file in sorted(unbroken.rglob("*.safetensors")):
-        name = file.relative_to(unbroken)
-        assert (path / name).read_bytes() == file.read_bytes(), f"{name} differs"
-    for file in unbroken.glob("*/scale.json"):
-        records = [read_json(file), read_json(path / file.relative_to(unbroken))]
-        for record in records:
-            record["seconds"] = record["cpu_seconds"] = 0
-            record["sha256"]["preview.gif"] = "not always made here"
-        assert json.dumps(records[0]) == json.dumps(records[1])
-    logs = [[json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()] for run in (path, unbroken)]
-    learned = [[(row["scale"], row["iteration"], row["losses"]) for row in log] for log in logs]
-    assert learned[0] == learned[1]
 
 
 @pytest.fixture
@@ -199,7 +180,7 @@ def session(clip: Clip, tiny_config: MakeConfig, tmp_path: Path) -> Iterator[Cal
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="sessions are forked")
-@pytest.mark.parametrize("kills", [15, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [15, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_killed_at_random_moments(session: Callable[[float, Path], int], tiny_run: Any, tmp_path: Path,
                                   kills: int) -> None:
     began = time.perf_counter()

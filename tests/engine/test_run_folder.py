@@ -15,7 +15,16 @@ import torch
 
 from sgif.engine.clip import Clip
 from sgif.engine.config import CHOICES, ConfigError, TrainConfig
-from sgif.engine.run_folder import FREE_SETTINGS, append_row, keep_rows_before, open_or_create_run
+from sgif.engine.run_folder import (
+    FREE_SETTINGS,
+    LOCK,
+    MAX_ROWS,
+    append_row,
+    keep_rows_before,
+    locked_run,
+    open_or_create_run,
+    row_interval,
+)
 from sgif.engine.run_records import SCHEMA
 from sgif.engine.runs import Run, load_run
 from sgif.engine.storage import RunError, read_json, read_tensors, write_json, write_tensors
@@ -339,3 +348,61 @@ def test_a_last_line_cut_short_is_dropped(tmp_path: Path, cut: int) -> None:
 def test_a_missing_log_is_begun(tmp_path: Path) -> None:
     keep_rows_before(tmp_path / "stats.jsonl", 0, 0)
     assert (tmp_path / "stats.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(("iterations", "log_every", "rows"), [
+    (6, 2, 3), (8000, 20, 400), (40_000, 20, 2000), (40_001, 20, 1001), (10_000_000, 1, 2000), (10_000_000, 7, 1999),
+    (5, 1_000_000, 1)])
+def test_a_scale_has_a_bounded_number_of_rows(iterations: int, log_every: int, rows: int, begun: Run,
+                                              tiny_config: MakeConfig) -> None:
+    plan = dataclasses.replace(begun.plans[0], iterations=iterations)
+    interval = row_interval(plan, tiny_config(log_every=log_every))
+    assert interval % log_every == 0
+    assert -(-iterations // interval) == rows <= MAX_ROWS
+
+
+# ---- one process at a time -------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_trained_is_refused_to_others_until_it_is_let_go(clip: Clip, tiny_config: MakeConfig,
+                                                                       tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with locked_run(path, clip, tiny_config()):
+        with pytest.raises(RunError) as refused, locked_run(path, clip, tiny_config()):
+            pass
+        assert str(refused.value) == (f"another process is training {path}; wait until it is done or stop it, or give "
+                                      "this run another folder")
+        assert load_run(path).scales_done == 0  # to read, it needs no lock
+    with locked_run(path, clip, tiny_config()) as run:
+        assert run.path == path
+
+
+def test_a_folder_locked_before_it_is_a_run_is_one_that_may_become_one(clip: Clip, tiny_config: MakeConfig,
+                                                                       tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()  # a kill between the lock and the clip leaves it
+    with locked_run(tmp_path, clip, tiny_config()) as run:
+        assert run.scales_done == 0
+
+
+def test_a_finished_run_is_not_locked_and_loses_what_a_kill_left(run_copy: Path, clip: Clip,
+                                                                 tiny_config: MakeConfig) -> None:
+    before = {file.name for file in run_copy.iterdir()}
+    for name in (LOCK, "state.safetensors", ".report.html.123.tmp"):
+        (run_copy / name).write_bytes(b"left")
+    with locked_run(run_copy, clip, tiny_config()) as run, locked_run(run_copy, clip, tiny_config()):
+        assert run.finished
+    assert {file.name for file in run_copy.iterdir()} == before
+
+
+@pytest.mark.parametrize("folder", ["foreign", "small"])
+def test_what_is_refused_is_not_locked(folder: str, clip: Clip, tiny_config: MakeConfig, tmp_path: Path) -> None:
+    path = tmp_path / folder
+    if folder == "foreign":
+        path.mkdir()
+        (path / "notes.txt").write_text("mine")
+    else:
+        clip = Clip(frames=torch.zeros(3, 5, 9, 3, dtype=torch.uint8), frame_ms=(80,) * 3, source="small")
+    with pytest.raises((RunError, ConfigError)), locked_run(path, clip, tiny_config()):
+        pass
+    assert not (path / LOCK).exists()
+    assert path.exists() == (folder == "foreign")

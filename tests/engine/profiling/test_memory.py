@@ -17,7 +17,7 @@ from sgif.engine.config import ConfigError, TrainConfig
 from sgif.engine.events import Event
 from sgif.engine.profiling import memory
 from sgif.engine.profiling.forecast import forecast_largest
-from sgif.engine.profiling.memory import available_bytes, fitted_to_memory, gib_text
+from sgif.engine.profiling.memory import available_bytes, fitted_to_memory, frames_that_fit, gib_text
 from sgif.engine.trainer import train
 
 MakeConfig = Callable[..., TrainConfig]
@@ -75,8 +75,34 @@ def test_what_cannot_fit_is_refused_with_settings_that_fit(has: Any, tiny_config
 @pytest.mark.usefixtures("all_need_a_gib")
 def test_nothing_is_offered_where_nothing_fits(has: Any, tiny_config: MakeConfig) -> None:
     has(1000)
-    with pytest.raises(ConfigError, match="free; no setting that was tried fits; --no-memory-check"):
+    with pytest.raises(ConfigError, match="free; no setting that was tried fits; --fit takes as many frames a step as "
+                       "fit; --no-memory-check"):
         fitted_to_memory(*CLIP, tiny_config(**SMALL), CPU)
+
+
+@pytest.mark.usefixtures("all_need_a_gib")
+def test_with_fit_nothing_is_refused_and_checkpointing_is_on(has: Any, tiny_config: MakeConfig) -> None:
+    has(1000)
+    config, note = fitted_to_memory(*CLIP, tiny_config(**SMALL, fit=True), CPU)
+    assert config == tiny_config(**SMALL, fit=True, checkpointing=True)
+    assert note is not None
+    assert note.endswith("free; with checkpointing and --fit scales take what fits")
+
+
+@pytest.mark.parametrize(("bytes_per_frame", "video_weight", "frames"), [(0, 5.0, 8), (100, 5.0, 4), (200, 5.0, 2),
+                                                                        (10_000, 5.0, 2), (10_000, 0.0, 1)])
+def test_frames_are_halved_until_they_fit(bytes_per_frame: int, video_weight: float, frames: int, has: Any,
+                                          tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forecast(plans: Any, scale: int, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(peak_bytes=bytes_per_frame * plans[scale].frames_per_step)
+
+    monkeypatch.setattr(memory, "forecast_scale", forecast)
+    has(500)
+    config = tiny_config(**SMALL, video_weight=video_weight)
+    plans = memory.plan_scales(*CLIP, config)
+    assert frames_that_fit(plans, 1, CLIP[2], config, CPU) == frames
+    has(None)  # the system does not say
+    assert frames_that_fit(plans, 1, CLIP[2], config, CPU) == 8
 
 
 def test_a_forecast_s_own_error_refuses_nothing(has: Any, tiny_config: MakeConfig) -> None:
