@@ -11,7 +11,7 @@ from pathlib import Path
 from ..engine.launch import place, share
 from . import values
 from .command import DONE, Command
-from .output import add_format_option, named, write
+from .output import add_format_option, add_json_option, named, write
 
 EXAMPLES = """examples:
   sgif sample runs/clip -n 8
@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reconstruct", action="store_true", help="also write the reconstruction of the clip")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder to write to [RUN/samples]")
     add_format_option(parser)
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,11 +68,12 @@ def run(args: argparse.Namespace) -> int:
         if together and here.rank > 0:
             deque(parts, maxlen=0)
         else:
-            write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), frame_ms)
+            write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), frame_ms,
+                  json=args.json)
     if args.reconstruct and args.number % here.ranks == here.rank:
         parts = trained.reconstruct_frames(device=args.device)
         frame_ms = frame_durations(trained.frame_ms, made, slow_motion, args.speed)
-        write(parts, made, *named(folder, "reconstruction", args.format), frame_ms)
+        write(parts, made, *named(folder, "reconstruction", args.format), frame_ms, json=args.json)
     return DONE
 
 

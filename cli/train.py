@@ -13,14 +13,19 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
+from rich.console import Console
+
 from ..engine.config import Preset, TrainConfig
+from ..engine.events import tell_all
 from ..engine.launch import place
 from ..engine.limits import ReadLimits
 from ..engine.wording import seconds_text, size_text
 from . import values
-from .command import DONE, Command
+from .command import DONE, Command, raise_waiting
 from .options import add_setting_options, config_from, presets_table
-from .progress import make_progress
+from .plan import plan_lines, plan_table
+from .progress import Quiet, make_progress
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from ..engine import Clip
@@ -41,8 +46,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="folder of the run [runs/<name of CLIP>]")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print one JSON object per event")
+    add_tensorboard_option(parser)
+    parser.add_argument("--dry-run", action="store_true",
+                        help="say what would be trained and what memory that takes, and write nothing")
     add_clip_options(parser)
     add_setting_options(parser)
+
+
+def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
+    """`--tensorboard` of a command that trains by `learn`."""
+    parser.add_argument("--tensorboard", action="store_true",
+                        help="also write losses, pictures and clips for TensorBoard, to RUN/tensorboard")
 
 
 def add_clip_options(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +89,25 @@ def add_pixel_limit(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
 def run(args: argparse.Namespace) -> int:
     config = config_from(args, default_preset(getattr(args, "device", "auto")))
     run_dir = args.output or default_run_dir(args.clip)
+    if args.dry_run:
+        return show_plan(args, read_asked(args, args.clip), run_dir, config) if place().rank == 0 else DONE
     return learn(args, read_asked(args, args.clip), run_dir, config,
                  f"now        sgif sample {shlex.quote(str(run_dir))} -n 8")
+
+
+def show_plan(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig) -> int:
+    """Print what training would do."""
+    from ..engine import plan_training
+
+    plan = plan_training(clip, run_dir, config)
+    if args.json:
+        print(json_text(plan.to_json(), indent=2))
+        return DONE
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for line in plan_lines(plan):
+        console.print(printable(line))
+    console.print(plan_table(plan))
+    return DONE
 
 
 def limits_asked(args: argparse.Namespace) -> ReadLimits:
@@ -97,16 +128,19 @@ def read_asked(args: argparse.Namespace, path: str) -> Clip:
 def learn(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig, last_line: str | None) -> int:
     """Train with progress as `args.quiet` and `args.json` have it, until done or asked to stop; `last_line` is said
     when it is done. Returns the exit code."""
-    from ..engine import TrainingStopped, train
+    from ..engine import TensorBoardLog, TrainingStopped, train
 
     stop, leads = StopRequest(), place().rank == 0
-    with stop, make_progress(quiet=args.quiet or not leads, json=args.json and leads, stopping=stop) as progress:
+    log = TensorBoardLog() if args.tensorboard and leads else Quiet()
+    with stop, log, make_progress(quiet=args.quiet or not leads, json=args.json and leads, stopping=stop) as progress:
         frames, height, width, _ = clip.frames.shape
         progress.say(f"clip       {args.clip}: {frames} frames of {size_text((height, width))}, "
                      f"{seconds_text(sum(clip.frame_ms) / 1000)}")
         progress.say(f"preset     {config.preset}" + ("" if "preset" in args else ": change it with --preset"))
+        if args.tensorboard:
+            progress.say(f"watching   tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}")
         try:
-            train(clip, run_dir, config, on_event=progress, should_stop=stop)
+            train(clip, run_dir, config, on_event=tell_all(progress, log), should_stop=stop)
         except TrainingStopped as stopped:
             where = f"Stopped in scale {stopped.scale} at iteration {stopped.iteration}"
         else:
@@ -144,6 +178,7 @@ class StopRequest:
         return 128 + (self.signal or signal.SIGINT)
 
     def __enter__(self) -> Self:
+        raise_waiting()
         in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
         self.handlers = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM) if in_main}
         return self

@@ -38,6 +38,7 @@ from .storage import (
     write_json,
     write_tensors,
 )
+from .time_left import seconds_left
 
 SLOTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of every parameter
 
@@ -70,14 +71,14 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
     """
     device = resolve_device(config.device)
     set_threads(config.threads)
-    config, memory_note = _fitted(Path(run_dir), clip, config, device)
+    config, memory_note = fitted_config(Path(run_dir), clip, config, device)
     ranks = join_ranks(device)
     tell = on_event if on_event and ranks.leads else (lambda event: None)
     with ranks.leader_first():
         run = open_or_create_run(Path(run_dir), clip, config)
         if ranks.leads:
             _clear(run.path)
-    state = _read_state(run)
+    state = read_state(run)
     unfused = set_fusion(config, device) if run.scales_done < len(run.plans) else None
     tell(RunStarted(
         run_dir=run.path, config=config, device=ranks.describe(device),
@@ -108,7 +109,7 @@ def _clear(path: Path) -> None:
         leftover.unlink()
 
 
-def _fitted(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> tuple[TrainConfig, str | None]:
+def fitted_config(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> tuple[TrainConfig, str | None]:
     """The settings that fit into the memory, unless all is trained already; one line where that changes something or
     cannot be told. Raises ConfigError."""
     if not config.memory_check:
@@ -148,7 +149,7 @@ def set_fusion(config: TrainConfig, device: torch.device) -> str | None:
 State = tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
-def _read_state(run: Run) -> State | None:
+def read_state(run: Run) -> State | None:
     """The saved middle of the scale that comes next, if there is one."""
     path = run.path / "state.safetensors"
     if not path.exists():
@@ -250,13 +251,9 @@ class ScaleSession:
         append_row(self.run.path / "stats.jsonl", {
             "scale": self.scale, "iteration": self.iteration, "losses": losses,
             "phase_seconds": phase_seconds, **rates, "peak_bytes": peak})
-        left = (self.plan.iterations - self.iteration) * seconds_per_iteration
-        # An iteration costs its voxels, and as much again as 4000 of them for its launches (16 channels, 2 cores).
-        cost = [(4000 + plan.height * plan.width * plan.frames_made) * plan.channels for plan in self.run.plans]
-        later = seconds_per_iteration / cost[self.scale] * sum(
-            cost[n] * self.run.plans[n].iterations for n in range(self.scale + 1, len(cost)))
+        left_scale, left_run = seconds_left(self.run.plans, self.scale, self.iteration, seconds_per_iteration)
         self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses, **rates,
-                             seconds_left_scale=left, seconds_left_run=left + later, peak_bytes=peak))
+                             seconds_left_scale=left_scale, seconds_left_run=left_run, peak_bytes=peak))
 
     def _save(self) -> None:
         """Write networks, optimizers and place as one file, whole or not at all."""

@@ -15,7 +15,9 @@ LAYERS = ("kernels", "engine", "bench", "cli")  # each may import itself and wha
 # By import name, what setup.py declares: a library beyond these fails for whoever installs sgif.
 KERNEL_LIBRARIES = {"torch", "triton"}
 LIBRARIES = KERNEL_LIBRARIES | {"numpy", "PIL", "av", "safetensors", "rich", "jinja2"}
-BENCH_LIBRARIES = LIBRARIES | {"matplotlib", "pynvml"}  # the extra sgif[bench]
+# Those of extras, each imported where it is used: sgif[tensorboard], sgif[bench], sgif[shell].
+BY_LAYER = {"kernels": KERNEL_LIBRARIES, "engine": LIBRARIES | {"tensorboard"},
+            "bench": LIBRARIES | {"matplotlib", "pynvml"}, "cli": LIBRARIES | {"shtab"}}
 
 PYTEST_BENCHES = "bench/bench_*.py"  # collected by path, as tests are, and like them users of `sgif.*`
 
@@ -55,7 +57,7 @@ def imported(path: PurePosixPath, tree: ast.AST) -> Iterator[tuple[int, str]]:
 def import_violations(path: PurePosixPath, source: str) -> list[str]:
     layer = path.parts[0]
     below = LAYERS[: LAYERS.index(layer) + 1]
-    libraries = {"kernels": KERNEL_LIBRARIES, "bench": BENCH_LIBRARIES}.get(layer, LIBRARIES)
+    libraries = BY_LAYER[layer]
     found = []
     for line, name in imported(path, ast.parse(source)):
         where = f"{path}:{line}: "
