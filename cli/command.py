@@ -146,7 +146,7 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
         return PIPE_CLOSED
     except KeyboardInterrupt as stop:
         name, code = ("SIGTERM", TERMINATED) if isinstance(stop, Terminated) else ("Ctrl-C", INTERRUPTED)
-        print(f"sgif: stopped by {name}; {args.stopped}", file=sys.stderr)
+        print(speaker(), f"stopped by {name}; {args.stopped}", file=sys.stderr)
         return code
     except Exception as error:
         if args.debug:
