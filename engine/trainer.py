@@ -367,12 +367,14 @@ class ScaleSession:
 
     def _save(self) -> None:
         """Write what is learned, and the state that a further try would go back to."""
+        worst = self.watch.worst
         try:
             tensors, place = self._learned(), {"iteration": self.iteration}
         except Diverged:
             if self.ranks.count == 1:
                 raise
-            return  # one rank alone must not go back: all will, when they look together
+            self.watch.worst = worst  # one rank alone must not go back: all will, when they look together
+            return
         if self.good:
             tensors |= {f"good.{name}": value for name, value in self.good[0].items()}
             place["good_iteration"] = self.good[1]["iteration"]

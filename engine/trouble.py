@@ -44,12 +44,12 @@ class LossWatch:
         self.names = tuple(losses)
 
     def check(self) -> None:
-        """Raises Diverged when what was seen was too much, else forgets it; waits for the device."""
+        """Forget what was seen. Raises Diverged when it was too much; waits for the device."""
         seen = () if self.worst is None else self.worst.tolist()
+        self.worst = None
         for name, value in zip(self.names, seen, strict=bool(seen)):
             if not value <= LOSS_LIMIT:  # so that NaN counts
                 raise Diverged(f"{name} reached {value:.3g}")
-        self.worst = None
 
 
 def check_finite_state(tensors: Mapping[str, Tensor]) -> None:
