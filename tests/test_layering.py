@@ -17,6 +17,8 @@ KERNEL_LIBRARIES = {"torch", "triton"}
 LIBRARIES = KERNEL_LIBRARIES | {"numpy", "PIL", "av", "safetensors", "rich", "jinja2"}
 BENCH_LIBRARIES = LIBRARIES | {"matplotlib", "pynvml"}  # the extra sgif[bench]
 
+RAY_USERS = {PurePosixPath("engine/fleet/on_ray.py")}  # the extra sgif[ray], imported where it is used
+
 PYTEST_BENCHES = "bench/bench_*.py"  # collected by path, as tests are, and like them users of `sgif.*`
 
 # Each of them runs code that a file or a string brought along. Checkpoints are safetensors and JSON.
@@ -56,6 +58,7 @@ def import_violations(path: PurePosixPath, source: str) -> list[str]:
     layer = path.parts[0]
     below = LAYERS[: LAYERS.index(layer) + 1]
     libraries = {"kernels": KERNEL_LIBRARIES, "bench": BENCH_LIBRARIES}.get(layer, LIBRARIES)
+    libraries = libraries | {"ray"} if path in RAY_USERS else libraries
     found = []
     for line, name in imported(path, ast.parse(source)):
         where = f"{path}:{line}: "
@@ -118,6 +121,7 @@ def test_no_package_of_others_lies_in_the_tree() -> None:
         ("engine/trainer.py", "from kernels import op"),
         ("engine/trainer.py", "from ...outside import thing"),
         ("engine/trainer.py", "import scipy.linalg"),
+        ("engine/trainer.py", "import ray"),
         ("bench/cases.py", "from ..cli import main"),
     ],
 )
@@ -131,6 +135,7 @@ def test_import_rule_rejects(path: str, source: str) -> None:
         ("kernels/op.py", "import math\nimport torch.nn.functional as F\nimport triton\nfrom . import other"),
         ("engine/applications/motion.py", "from ...kernels import op\nfrom ..trainer import train\nfrom . import x"),
         ("cli/main.py", "from .. import bench, engine\nfrom rich.console import Console"),
+        ("engine/fleet/on_ray.py", "import ray"),
     ],
 )
 def test_import_rule_accepts(path: str, source: str) -> None:
