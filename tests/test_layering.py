@@ -17,7 +17,7 @@ KERNEL_LIBRARIES = {"torch", "triton"}
 LIBRARIES = KERNEL_LIBRARIES | {"numpy", "PIL", "av", "safetensors", "rich", "jinja2"}
 BENCH_LIBRARIES = LIBRARIES | {"matplotlib", "pynvml"}  # the extra sgif[bench]
 
-RAY_USERS = {PurePosixPath("engine/fleet/on_ray.py")}  # the extra sgif[ray], imported where it is used
+RAY_USERS = {PurePosixPath(f"engine/fleet/{name}.py") for name in ("on_ray", "tasks")}  # the extra sgif[ray]
 
 PYTEST_BENCHES = "bench/bench_*.py"  # collected by path, as tests are, and like them users of `sgif.*`
 

@@ -47,6 +47,7 @@ class Link:
         self.thread = threading.Thread(target=self._exchange, daemon=True)
 
     def __enter__(self) -> Self:
+        self.wake.set()
         self.thread.start()
         return self
 

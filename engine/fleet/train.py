@@ -18,6 +18,7 @@ from .on_ray import INSTALL, Cluster
 from .page import FleetPage
 from .plan import Job, Plan, Read, Refused, plan_fleet
 from .resources import Forecasts, Machine, check_possible, this_machine
+from .tasks import train_on
 
 RETRIES = 3
 
@@ -116,8 +117,8 @@ class Fleet:
                 yield self._attempt(clip, tell, lambda: False)
         if self.why_in_turn is None:
             with self.cluster or Cluster(None) as cluster:
-                yield from cluster.train(self._unfinished(), self._read, Forecasts(self.machine), tell=tell,
-                                         should_stop=should_stop, retries=self.asked.retries)
+                yield from train_on(cluster, self._unfinished(), self._read, Forecasts(self.machine), tell=tell,
+                                    should_stop=should_stop, retries=self.asked.retries)
         else:
             for job in self._unfinished():
                 if should_stop():
