@@ -60,7 +60,8 @@ class Cluster:
                 if self.address is None:
                     raise
                 raise ConfigError(f"no Ray cluster answers at {self.address} ({first_line(error)}); expected auto, "
-                                  "HOST:PORT or ray://HOST:PORT of one that 'ray start --head' began") from error
+                                  "HOST:PORT or ray://HOST:PORT of one that 'ray start --head' began, with "
+                                  "RAY_AUTH_MODE=token where it asks for one") from error
         quiet(self.ray)
         return self
 

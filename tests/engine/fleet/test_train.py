@@ -124,8 +124,8 @@ def test_an_address_where_nobody_answers_is_one_sentence(make_asked: MakeAsked, 
         raise ConnectionError("Could not find any running Ray instance.\nSee the manual.")
 
     monkeypatch.setattr(on_ray, "import_ray", lambda: SimpleNamespace(is_initialized=lambda: False, init=init))
-    with pytest.raises(ConfigError, match=r"^no Ray cluster answers at auto \(Could not find any running Ray instance\.\);"
-                                          " expected auto, HOST:PORT or ray://HOST:PORT of one that"):
+    with pytest.raises(ConfigError, match=r"^no Ray cluster answers at auto \(Could not find any running Ray instance"
+                                          r"\.\); expected auto, HOST:PORT or ray://HOST:PORT of one that"):
         Fleet(make_asked(tmp_path, address="auto"))
 
 
