@@ -78,7 +78,10 @@ def train(args: argparse.Namespace, fleet: Fleet) -> int:
     with stop, make_fleet_progress(names, quiet=args.quiet, json=args.json, stopping=stop) as progress:
         progress.say(f"{len(names)} clips, " + ("beside each other on Ray" if fleet.why_in_turn is None else
                                                 f"one after another: {fleet.why_in_turn}"))
-        ended = fleet.train(progress.hear, stop)
+        try:
+            ended = fleet.train(progress.hear, stop)
+        except SystemExit:  # the second Ctrl-C; while Ray waits for something, it makes code 1 of any
+            raise SystemExit(stop.exit_code) from None
     if not (args.quiet or args.json):
         print(fleet.page)
     return report(ended, stop, debug=args.debug)

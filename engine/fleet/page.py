@@ -65,10 +65,11 @@ class FleetPage:
         done = run.scales_done
         if done and (name, done) not in self.pictures:
             pixels = 4 * math.prod(shown_size(run.sizes[done - 1], MAX_PREVIEW_SIDE_PX)) * run.config.slow_motion
-            frames = min(run.num_frames, max(1, MAX_PIXELS // len(self.plan) // pixels))
+            frames = min(run.num_frames, MAX_PIXELS // len(self.plan) // pixels)
             try:
-                shown = preview(run, done - 1, frames)
-                self.pictures[name, done] = moving_image(shown.frames, shown.frame_ms)
+                shown = preview(run, done - 1, max(2, frames))  # a clip has two
+                kept = len(shown.frames) if frames > 1 else 1
+                self.pictures[name, done] = moving_image(shown.frames[:kept], shown.frame_ms[:kept])
             except ClipError:
                 self.pictures[name, done] = None
         return self.pictures.get((name, done))

@@ -114,6 +114,20 @@ def test_a_signal_saves_says_so_and_sets_the_exit_code(number: int, code: int, f
     assert capsys.readouterr().err == "Stopped with 1 of 2 clips not finished; run the same command again to go on.\n"
 
 
+def test_the_second_ctrl_c_ends_at_once_with_its_code_whatever_ray_makes_of_it(fleet: type[FakeFleet],
+                                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(self: Any, tell: Any, should_stop: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except SystemExit:
+            raise SystemExit(1) from None
+
+    monkeypatch.setattr(fleet, "train", train)
+    with pytest.raises(SystemExit, match="130"):
+        main(["fleet", "a.gif", "--quiet"])
+
+
 def test_json_is_one_object_per_piece_of_news(fleet: type[FakeFleet], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fleet", "a.gif", "--json"]) == 0
     started, ended = map(json.loads, capsys.readouterr().out.splitlines())
