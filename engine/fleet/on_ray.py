@@ -130,7 +130,8 @@ def own_signals() -> Iterator[None]:
     yield
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if handler is not None:  # of a program around this one, not Python's
+                signal.signal(number, handler)
 
 
 def quiet(ray: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ class Job:
 class Refused:
     """A clip that cannot be trained on, and why."""
 
-    name: str                           # the clip's path: there is no folder
+    name: str                           # the clip's path, with a dot or a slash, which no name of a run has
     source: str
     sentence: str
     bug: bool
@@ -63,7 +64,7 @@ def plan_fleet(sources: Sequence[str], read: Read, folder: Path, config: TrainCo
             sizes = tuple(plan.size for plan in plan_scales(height, width, frames, config))
         except Exception as error:
             sentence, bug = explain(error)
-            clips.append(Refused(name=source, source=source, sentence=sentence, bug=bug))
+            clips.append(Refused(name=os.path.join(".", source), source=source, sentence=sentence, bug=bug))
         else:
             clips.append(_Outline(source, clip.digest(), frames, sizes))
     names = iter(run_names([(clip.source, clip.digest) for clip in clips if isinstance(clip, _Outline)], folder))

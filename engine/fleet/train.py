@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..clip import Clip, read_clip
-from ..config import TrainConfig
+from ..config import ConfigError, TrainConfig
 from .attempt import attempt, here
 from .news import Ended, Started, Tell
 from .on_ray import INSTALL, Cluster
@@ -60,9 +60,12 @@ class Fleet:
             self.machine = self._machine()
             check_possible(asked.config, self.machine)
             self.plan: Plan = plan_fleet(asked.sources, asked.read, asked.folder, asked.config)
+            self.why_in_turn = self._why_in_turn()
+            """Why one clip is trained after another; None where Ray is used."""
+            if self.why_in_turn is None and ":" in asked.config.device:
+                raise ConfigError(f"device is {asked.config.device!r} and Ray chooses the GPU; expected auto, cpu or "
+                                  "cuda")
             self.open = opened.pop_all()
-        self.why_in_turn = self._why_in_turn()
-        """Why one clip is trained after another; None where Ray is used."""
 
     def __enter__(self) -> Self:
         return self

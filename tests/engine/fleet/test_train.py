@@ -14,6 +14,7 @@ from sgif.engine.events import RunStarted, ScaleFinished, ScaleStarted
 from sgif.engine.fleet import on_ray
 from sgif.engine.fleet import train as door
 from sgif.engine.fleet.news import Ended, News, Progressed, Started
+from sgif.engine.fleet.resources import Machine
 from sgif.engine.fleet.train import Fleet
 
 from ..test_resume import assert_same_run
@@ -70,6 +71,14 @@ def test_other_settings_than_a_finished_run_s_are_refused_for_that_clip(
     assert "begun with other settings (lr" in ended.sentence
 
 
+def test_a_refused_clip_is_never_taken_for_a_run_of_its_name(
+        clips: list[str], make_asked: MakeAsked, short: dict[str, Any], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Fleet(make_asked(tmp_path / "runs", short, sources=["a", clips[0]])) as fleet:
+        assert [(end.name, end.state) for end in fleet.train()] == [("./a", "failed"), ("a", "done")]
+
+
 def test_asked_to_stop_the_run_saves_and_the_rest_is_not_begun(clips: list[str], make_asked: MakeAsked,
                                                                short: dict[str, Any], tmp_path: Path) -> None:
     told: list[News] = []
@@ -109,6 +118,13 @@ def test_ray_is_used_for_several_clips_where_it_is_installed(
     monkeypatch.setattr(door, "find_spec", lambda name: object() if installed else None)
     with Fleet(make_asked(tmp_path, ray=ray, sources=clips[:clips_given])) as fleet:
         assert fleet.why_in_turn == why
+
+
+def test_with_ray_a_gpu_of_one_s_own_choice_is_refused(make_asked: MakeAsked, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "this_machine", lambda device: Machine(cpus=2, memory_bytes=1 << 30, gpu_bytes=1 << 34))
+    with pytest.raises(ConfigError, match=r"^device is 'cuda:1' and Ray chooses the GPU; expected auto, cpu or cuda$"):
+        Fleet(make_asked(tmp_path, {"device": "cuda:1"}, ray=True))
 
 
 def test_an_address_without_ray_names_what_to_install(make_asked: MakeAsked, tmp_path: Path,
