@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 # TORCH_INDEX= (empty) takes PyPI's.
 TORCH_INDEX = $(shell command -v nvidia-smi >/dev/null 2>&1 || echo https://download.pytorch.org/whl/cpu)
 
-.PHONY: help demo test kernels counters lint types clean
+.PHONY: help demo test kernels counters docs lint types clean
 
 help: ## say what there is (default)
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -28,6 +28,9 @@ counters: .venv/test.stamp ## count what the benchmarks launch, move and hold, a
 	printf '%s\n' memory scaling example ops step | OMP_NUM_THREADS=1 xargs -P 2 -I SUITE \
 	  $(BIN)/sgif bench SUITE --counters --device cpu -o build/counters >/dev/null
 	$(BIN)/sgif bench compare bench/results build/counters
+
+docs: .venv/test.stamp ## build the documentation's site in build/site, ready to open; any broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: .venv/dev.stamp ## ruff check; layout is by hand, since a formatter undoes aligned tables
 	$(BIN)/ruff check .

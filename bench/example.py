@@ -185,4 +185,4 @@ def _samples_table(rows: Sequence[Row]) -> str:
 
 
 EXAMPLE = Suite(name="example", summary="what training on the example clip and sampling from it take", collect=collect,
-                table=table, document=Path("README.md"))
+                table=table, document=Path("docs/memory.md"))

@@ -43,9 +43,14 @@ STYLE: Any = {  # untyped: matplotlib has a type for its names, which would have
 FONTS = "'DejaVu Sans', Verdana, Arial, Helvetica, sans-serif"
 
 
+def has_matplotlib() -> bool:
+    """Whether pictures can be drawn."""
+    return find_spec("matplotlib") is not None
+
+
 def require_matplotlib() -> None:
     """Raises RunError that says what to install when pictures cannot be drawn."""
-    if find_spec("matplotlib") is None:
+    if not has_matplotlib():
         raise RunError("pictures need matplotlib, which is not installed: pip install 'sgif[bench]'")
 
 

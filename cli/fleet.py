@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.config import TrainConfig
+from ..engine.fleet.news import RETRIES
 from ..engine.wording import FIELDS, changed_options, clip_options, size_text
 from . import values
 from .command import BROKEN, DONE, USER_ERROR, Command
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..engine.fleet.news import Ended
     from ..engine.fleet.train import Fleet
 
-FOLDER, RETRIES = "runs", 3
+FOLDER = "runs"
 
 EXAMPLES = """examples:
   sgif fleet clips/*.gif --dry-run
@@ -76,8 +77,7 @@ def train(args: argparse.Namespace, fleet: Fleet) -> int:
     stop = StopRequest()
     names = [clip.name for clip in fleet.plan]
     with stop, make_fleet_progress(names, quiet=args.quiet, json=args.json, stopping=stop) as progress:
-        progress.say(f"{len(names)} clips, " + ("beside each other on Ray" if fleet.why_in_turn is None else
-                                                f"one after another: {fleet.why_in_turn}"))
+        progress.say(f"{len(names)} clip{'s' * (len(names) > 1)}, {manner(fleet)}")
         try:
             ended = fleet.train(progress.hear, stop)
         except SystemExit:  # the second Ctrl-C; while Ray waits for something, it makes code 1 of any
@@ -111,10 +111,15 @@ def show_plan(fleet: Fleet, *, json: bool) -> int:
     from rich.console import Console
 
     Console().print(plan_table([row for row in rows if "refused" not in row]))
-    print("beside each other on Ray" if fleet.why_in_turn is None else f"one after another: {fleet.why_in_turn}")
+    print(manner(fleet))
     for row in refused:
         print(f"sgif: {printable(row['clip'])}: {printable(row['refused'])}", file=sys.stderr)
     return USER_ERROR if refused else DONE
+
+
+def manner(fleet: Fleet) -> str:
+    """How clips are trained."""
+    return "beside each other on Ray" if fleet.why_in_turn is None else f"one after another: {fleet.why_in_turn}"
 
 
 def plan_table(rows: Sequence[dict[str, Any]]) -> Any:

@@ -602,7 +602,7 @@ def separable_conv3d_statistics(x: Tensor, spatial: Tensor, temporal: Tensor, po
         y, its mean and its biased variance [O] as there. Differentiable any number of times in y.
 
     Raises:
-        as `separable_conv3d`.
+        ValueError: as `separable_conv3d`.
     """
     _check_shapes(x, spatial, temporal, pointwise, "separable_conv3d_statistics")
     check_pad_modes(pad_space, pad_time, "separable_conv3d_statistics")
@@ -638,7 +638,7 @@ def norm_act_separable_conv3d(x: Tensor, mean: Tensor, var: Tensor, gamma: Tenso
         rounded. Differentiable once.
 
     Raises:
-        as `separable_conv3d`; ValueError for statistics or parameters that are not [C].
+        ValueError: as `separable_conv3d`, and for statistics or parameters that are not [C].
     """
     channels = x.shape[1]
     if any(t.shape != (channels,) for t in (mean, var, gamma, beta)):

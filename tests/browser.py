@@ -45,21 +45,23 @@ def visit(chromium: Browser) -> Iterator[Visit]:
 
 @contextmanager
 def visits(chromium: Browser) -> Iterator[Visit]:
-    """`visit(path, query="", **context)` opens a file offline, its clock standing until the test moves it.
+    """`visit(path, query="", folder=None, **context)` opens a file offline, its clock standing until the test moves it.
 
-    `context` is playwright's: viewport, color_scheme, reduced_motion ...
+    It may ask for itself, and for what lies in `folder` where one is given. `context` is playwright's: viewport,
+    color_scheme, reduced_motion ...
     """
     contexts: list[BrowserContext] = []
     problems: list[str] = []
 
-    def visit(path: Path, query: str = "", **settings: Any) -> Page:
+    def visit(path: Path, query: str = "", *, folder: Path | None = None, **settings: Any) -> Page:
         context = chromium.new_context(offline=True, **settings)
         contexts.append(context)
         page, address = context.new_page(), path.resolve().as_uri() + query
+        own = address, *([folder.resolve().as_uri()] if folder else []), *OWN
         page.set_default_timeout(20_000)
         page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda asked: None if asked.url.startswith((address, *OWN)) else problems.append(asked.url))
+        page.on("request", lambda asked: None if asked.url.startswith(own) else problems.append(asked.url))
         page.clock.install(time=0)
         page.goto(address)
         page.clock.pause_at(1000)

@@ -1,4 +1,4 @@
-"""The scripts of docs/, which are in no package."""
+"""The scripts of docs/ and examples/, which are in no package."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def load_script(name: str) -> ModuleType:
-    """docs/<name>.py as a module."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+def load_script(name: str, folder: str = "docs") -> ModuleType:
+    """<folder>/<name>.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,3 +83,13 @@ def test_constraints_pin_every_direct_dependency() -> None:
     pins = [Requirement(line.split("#")[0]) for line in lines if line and not line.startswith("#")]
     assert {pin.name for pin in pins} == {Requirement(line).name for line in metadata.requires("sgif") or []}
     assert all(str(pin.specifier).startswith("==") for pin in pins)
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper_that_the_readme_cites() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == metadata.version("sgif")
+    paper = citation["preferred-citation"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("{", "").replace("}", "")
+    assert f"title     = {paper['title']}" in readme
+    assert " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"]) in readme
+    assert f"year      = {paper['year']}" in readme

@@ -5,6 +5,7 @@
         evaluation.json               its figures with their conditions; kept while they are of the same run, samples
                                       and features
     FOLDER/table1.json, table1.md, index.html    all of them so far, written anew after each model
+    FOLDER/quality.svg                           of "quality", where matplotlib is there
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from ...engine.metrics.features import Features
 from ...engine.pyramid import plan_scales
 from ...engine.storage import read_json, write_bytes, write_json
 from ..environment import Conditions, conditions
+from ..pictures import has_matplotlib
 from .models import What, models_of
 from .page import write_page
+from .picture import quality_svg
 from .results import SCHEMA, Result, collect, markdown
 
 
@@ -91,10 +94,13 @@ def reproduce(experiment: Experiment, *, tell: Callable[[str], None] = lambda li
 
 
 def write_results(folder: Path, result: Result) -> None:
-    """The figures as JSON and Markdown, and the page, each whole or not at all."""
+    """The figures as JSON, Markdown and a picture, and the page, each whole or not at all."""
     write_json(folder / f"{result['what']}.json", result)
     write_bytes(folder / f"{result['what']}.md", (markdown(result) + "\n").encode())
-    write_page(folder / "index.html", result)
+    curve = quality_svg(result) if result["what"] == "quality" and has_matplotlib() else None
+    if curve:
+        write_bytes(folder / "quality.svg", curve.encode())
+    write_page(folder / "index.html", result, curve)
 
 
 def check_size(clip: Clip, config: TrainConfig, features: Features) -> None:

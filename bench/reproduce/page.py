@@ -6,6 +6,7 @@ would be decoded at once: ablations of nine clips with 20 frames of 96x128 are 2
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,19 @@ TITLES = {"table1": "SinGAN-GIF beside SinGAN (All Frames)", "ablations": "SinGA
           "quality": "SinGAN-GIF after fewer and after more iterations"}
 
 
-def write_page(path: Path, result: Result) -> None:
-    """Write the page beside the runs that it shows."""
-    write_bytes(path, page(result, path.parent))
+def write_page(path: Path, result: Result, curve: str | None = None) -> None:
+    """Write the page beside the runs that it shows, with a picture of their figures where there is one."""
+    write_bytes(path, page(result, path.parent, curve))
 
 
-def page(result: Result, folder: Path) -> bytes:
-    """The whole page; samples are read from the runs in `folder`."""
+def page(result: Result, folder: Path, curve: str | None = None) -> bytes:
+    """The whole page; samples are read from the runs in `folder`; `curve` is an SVG."""
     return render(
         "bench/reproduce/page.html", title=TITLES[result["what"]], verdict=verdict(result),
         warnings=warnings_of(result), columns=list(headings(result).values()),
         means_title=f"mean of {counted(result['clips_done'], 'clip')}",
         means=mean_rows(result) if result["clips_asked"] > 1 else [],
+        curve=base64.b64encode(curve.encode()).decode() if curve else None,
         clips=[clip_view(result, clip, folder / clip["folder"]) for clip in result["clips"]],
         command=result["command"], caption=caption(result))
 

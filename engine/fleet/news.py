@@ -8,6 +8,9 @@ from typing import Literal
 
 from ..events import Event
 
+RETRIES = 3
+"""How often a clip is tried again whose process was lost, unless asked otherwise."""
+
 State = Literal["done", "failed", "stopped"]
 
 

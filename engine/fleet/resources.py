@@ -16,7 +16,7 @@ from ..profiling.memory import FITS_BELOW, available_bytes
 from .plan import Job
 
 PROCESS_BYTES = 480 << 20
-"""What a process takes of its machine beside what the forecast counts: mostly imports (README, Memory and time)."""
+"""What a process takes of its machine beside what the forecast counts: mostly imports (docs/memory.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,12 @@ from typing import Any, Self
 from ..clip import Clip, read_clip
 from ..config import ConfigError, TrainConfig
 from .attempt import attempt, here
-from .news import Ended, Started, Tell
+from .news import RETRIES, Ended, Started, Tell
 from .on_ray import INSTALL, Cluster
 from .page import FleetPage
 from .plan import Job, Plan, Read, Refused, plan_fleet
 from .resources import Forecasts, Machine, check_possible, this_machine
 from .tasks import train_on
-
-RETRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)

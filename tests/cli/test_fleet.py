@@ -79,14 +79,14 @@ def test_the_options_arrive_as_what_is_asked(fleet: type[FakeFleet], capsys: pyt
     with pytest.raises(ValueError, match=r"b c\.gif does not exist"):
         asked.read("b c.gif")
     assert capsys.readouterr().out.splitlines() == [
-        "1 clips, beside each other on Ray", "a: training on here, process 7", "a: done; 1 of 1 done", "out/index.html"]
+        "1 clip, beside each other on Ray", "a: training on here, process 7", "a: done; 1 of 1 done", "out/index.html"]
 
 
 def test_without_ray_it_says_why_in_one_line(fleet: type[FakeFleet], capsys: pytest.CaptureFixture[str]) -> None:
     fleet.why_in_turn = "as asked"
     assert main(["fleet", "a.gif", "--no-ray"]) == 0
     assert not fleet.asked.ray
-    assert capsys.readouterr().out.startswith("1 clips, one after another: as asked\n")
+    assert capsys.readouterr().out.startswith("1 clip, one after another: as asked\n")
 
 
 def test_failures_are_a_line_each_at_the_end_and_exit_code_2(fleet: type[FakeFleet],

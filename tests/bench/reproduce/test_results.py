@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import re
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from sgif.bench.reproduce.experiment import Experiment, reproduce
+from sgif.bench.reproduce.experiment import Experiment, reproduce, write_results
+from sgif.bench.reproduce.picture import quality_svg
 from sgif.bench.reproduce.results import cell, clip_rows, escaped, headings, markdown, mean_rows, verdict, warnings_of
 
 from .conftest import SETTINGS, Finished
@@ -106,15 +108,45 @@ def test_a_table_that_is_not_finished_says_so(finished: Finished) -> None:
     assert not any("not finished" in line for line in warnings_of(finished.result))
 
 
-def test_quality_is_a_table_of_iterations(make_experiment: Callable[..., Experiment], tmp_path: Path) -> None:
-    settings = {**SETTINGS, "iterations": (4, 4), "min_size_px": 20}
-    result = reproduce(make_experiment(tmp_path, what="quality", settings=settings))
+QUALITY = {**SETTINGS, "iterations": (4, 4), "min_size_px": 20}
+
+
+@pytest.fixture(scope="module", name="quality")
+def _quality(make_experiment: Callable[..., Experiment], tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("quality")
+    return Finished(folder=folder, result=reproduce(make_experiment(folder, what="quality", settings=QUALITY)))
+
+
+def test_quality_is_a_table_of_iterations(quality: Finished) -> None:
+    result = quality.result
     assert [name for name, _ in mean_rows(result)] == ["all iterations", "a quarter of them", "half of them",
                                                        "twice them"]
     trained = {key: record["training"]["iterations"] for key, record in result["clips"][0]["models"].items()}
     assert trained == {"singan-gif": 4, "quarter": 1, "half": 2, "double": 8}
     assert "Iterations, coarsest to finest scale: 4:4, 1:1, 2:2, 8:8; all else is the same." in markdown(result)
-    assert (tmp_path / "quality.json").is_file()
+    assert (quality.folder / "quality.json").is_file()
+
+
+def test_quality_is_drawn_too_and_the_page_has_the_picture(quality: Finished) -> None:
+    svg = (quality.folder / "quality.svg").read_text(encoding="utf-8")
+    assert all(name in svg for name in ("sgfid64", "tsgfid", "PSNR", "diversity", "CPU minutes"))
+    page = (quality.folder / "index.html").read_text(encoding="utf-8")
+    assert base64.b64encode(svg.encode()).decode() in page
+
+
+def test_the_picture_shows_a_clip_s_name_as_it_is(quality: Finished) -> None:
+    """A formula of matplotlib's, a line without a legend, a tag of SVG's."""
+    result = copy.deepcopy(quality.result)
+    result["clips"][0]["name"] = "_$x$ <script>.gif"
+    assert "_$x$ &lt;script&gt;.gif" in quality_svg(result)
+
+
+def test_without_matplotlib_there_are_figures_and_no_picture(quality: Finished, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sgif.bench.reproduce.experiment.has_matplotlib", lambda: False)
+    monkeypatch.setattr("sgif.bench.reproduce.experiment.write_page", lambda path, result, curve: path.touch())
+    write_results(tmp_path, quality.result)
+    assert {path.name for path in tmp_path.iterdir()} == {"quality.json", "quality.md", "index.html"}
 
 
 def test_figures_of_a_run_from_before_cpu_seconds_were_kept_lack_them(finished: Finished) -> None:
