@@ -6,18 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 from rich.box import SIMPLE
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from ..engine.events import RunStarted, ScaleFinished, ScaleStarted, StepLogged
 from ..engine.fleet.news import Ended, News, Progressed, Retried, Started
 from ..engine.wording import seconds_text
-from .progress import Quiet
+from .progress import OnTerminal, Quiet, terminal
 from .text import event_json, printable, rate_text
 
 LINES_BESIDE = 6  # of a terminal, for the table's head, its frame and the line below it
@@ -94,26 +92,14 @@ class FleetLines(FleetQuiet):
         return ", ".join([f"{states['done']} of {len(self.rows)} done", *others])
 
 
-class FleetTable(FleetLines):
+class FleetTable(OnTerminal, FleetLines):
     """The same lines, and below them a table of what is being trained."""
 
     def __init__(self, names: list[str], console: Console, stopping: Callable[[], bool]) -> None:
-        super().__init__(names)
-        self.console, self.stopping = console, stopping
-        self.live = Live(self, console=console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> Self:
-        self.live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.live.stop()
-
-    def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        FleetLines.__init__(self, names)
+        OnTerminal.__init__(self, console, stopping)
 
     def __rich__(self) -> RenderableType:
-        """Called by the display's own thread, four times a second."""
         table = Table(box=SIMPLE, header_style="none", padding=(0, 1))
         table.add_column("clip", no_wrap=True, overflow="ellipsis")
         for title in ("scale", "iteration", "speed", "left", "PSNR, dB"):
@@ -145,7 +131,5 @@ def make_fleet_progress(names: list[str], *, quiet: bool, json: bool, stopping: 
         return FleetJson()
     if quiet:
         return FleetQuiet()
-    console = Console()
-    if console.is_terminal and not console.is_dumb_terminal:
-        return FleetTable(names, console, stopping)
-    return FleetLines(names)
+    console = terminal()
+    return FleetLines(names) if console is None else FleetTable(names, console, stopping)

@@ -85,16 +85,12 @@ class PlainLines(Quiet):
                     self.say(f"note       {printable(note)}")
 
 
-class LiveDisplay(PlainLines):
-    """The same lines, and below them the current scale: bar, speed, time left, losses."""
+class OnTerminal(Quiet):
+    """Lines, and below them what `__rich__` shows, four times a second, from a thread of the display's own."""
 
     def __init__(self, console: Console, stopping: Callable[[], bool]) -> None:
-        super().__init__()
         self.console, self.stopping = console, stopping
         self.live = Live(self, console=console, refresh_per_second=4, transient=True)
-        self.iteration = 0
-        self.logged: StepLogged | None = None
-        self.logged_at = 0.0
 
     def __enter__(self) -> Self:
         self.live.start()
@@ -105,6 +101,20 @@ class LiveDisplay(PlainLines):
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def __rich__(self) -> RenderableType:
+        raise NotImplementedError
+
+
+class LiveDisplay(OnTerminal, PlainLines):
+    """The same lines, and below them the current scale: bar, speed, time left, losses."""
+
+    def __init__(self, console: Console, stopping: Callable[[], bool]) -> None:
+        PlainLines.__init__(self)
+        OnTerminal.__init__(self, console, stopping)
+        self.iteration = 0
+        self.logged: StepLogged | None = None
+        self.logged_at = 0.0
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -121,7 +131,6 @@ class LiveDisplay(PlainLines):
                 super().__call__(event)
 
     def __rich__(self) -> RenderableType:
-        """Called by the display's own thread, four times a second."""
         scale, logged = self.scale, self.logged
         if scale is None:
             return Text()
@@ -152,10 +161,14 @@ def make_progress(*, quiet: bool, json: bool, stopping: Callable[[], bool]) -> Q
         return JsonLines()
     if quiet:
         return Quiet()
+    console = terminal()
+    return PlainLines() if console is None else LiveDisplay(console, stopping)
+
+
+def terminal() -> Console | None:
+    """Standard output, if it is a terminal that can move its cursor."""
     console = Console()
-    if console.is_terminal and not console.is_dumb_terminal:
-        return LiveDisplay(console, stopping)
-    return PlainLines()
+    return console if console.is_terminal and not console.is_dumb_terminal else None
 
 
 def counted(parts: Iterator[Tensor], frames: int, name: str) -> Iterator[Tensor]:
