@@ -20,9 +20,9 @@ from sgif.engine import load_run, write_clip
 
 from .engine.conftest import moving_frames
 from .engine.test_resume import assert_same_run
-from .scripts import DOCS
+from .scripts import ROOT
 
-PAGE = DOCS / "fleet.md"
+PAGE = ROOT / "docs" / "fleet.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", TEXT, flags=re.S | re.M)
 COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
