@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import values
 from .command import DONE, Command
-from .output import add_file_options, clip_path, write
+from .output import add_file_options, add_json_option, clip_path, write
 from .train import add_pixel_limit, limits_asked
 
 
@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_pixel_limit(parser)
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
     add_file_options(parser, "RUN/samples/animate_<name of STILL>_seed<N>")
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     path, form = clip_path(args, trained.path / "samples" / f"animate_{args.still.stem}_seed{args.seed}")
     parts = animate_frames(trained, still, frames=frames, start_scale=args.start_scale, size=args.size,
                            motion=args.motion, keep_colours=args.keep_colours, seed=args.seed, device=args.device)
-    write(parts, frames, path, form, trained.frame_ms)
+    write(parts, frames, path, form, trained.frame_ms, json=args.json)
     return DONE
 
 

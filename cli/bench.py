@@ -166,15 +166,19 @@ def run_document(args: argparse.Namespace) -> int:
 
     if args.files:
         raise ConfigError(f"document takes no file, got {args.files[0]}: it shows what is in bench/results")
-    write_documents(sys.stdout)
+    write_documents(sys.stdout, json=args.json)
     return DONE
 
 
-def write_documents(out: TextIO) -> None:
+def write_documents(out: TextIO, *, json: bool = False) -> None:
     from ..bench.documents import checkout, refresh
     from ..bench.suites import SUITES
 
-    for path in refresh(SUITES, checkout()):
+    paths = refresh(SUITES, checkout())
+    if json:
+        print(json_text(list(paths), indent=2), file=out)
+        return
+    for path in paths:
         print(path, file=out)
 
 
@@ -189,5 +193,5 @@ def command_of(args: argparse.Namespace, suite: str) -> str:
 BENCH = Command(
     name="bench", summary="measure speed, memory and growth beside the baselines",
     usage="[SUITE] [options]\n       sgif bench compare A B | show FILE ... | document",
-    add_options=add_options, run=run, epilog=EXAMPLES,
+    add_options=add_options, run=run, epilog=EXAMPLES, codes=(REGRESSION,),
 )

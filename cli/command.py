@@ -5,15 +5,31 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, NoReturn
 
+from ..engine.config import ConfigError
+from ..engine.launch import Place, place
 from .text import printable
 
 DONE, BROKEN, USER_ERROR, REGRESSION = 0, 1, 2, 3
-INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal, as shells have it
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143  # 128 + the signal, as shells have it
+EXIT_CODES = {
+    DONE: "done",
+    BROKEN: "a bug in sgif",
+    USER_ERROR: "something you can change, said in one sentence",
+    REGRESSION: "sgif bench compare found a regression",
+    INTERRUPTED: "stopped by Ctrl-C; of training, what was learned is saved",
+    PIPE_CLOSED: "who read the output left, as in sgif info RUN | head",
+    TERMINATED: "stopped by SIGTERM, as by Ctrl-C",
+}
+COMMON_CODES = tuple(code for code in EXIT_CODES if code != REGRESSION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +42,9 @@ class Command:
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]         # returns the exit code; imports the engine, and so torch
     epilog: str = ""
+    codes: tuple[int, ...] = ()                      # exit codes besides COMMON_CODES
+    stopped: str = "no file is left half written"    # what is said of a command that a signal ended
+    ranks: bool = False                              # whether processes that torchrun started share its work
 
     def configure(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         """Give the parser this command's options and its `run`."""
@@ -33,7 +52,7 @@ class Command:
         parser.description, parser.epilog = self.summary[0].upper() + self.summary[1:] + ".", self.epilog
         self.add_options(parser)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        parser.set_defaults(run=self.run)
+        parser.set_defaults(run=self.run, stopped=self.stopped, alone="" if self.ranks else parser.prog)
         return parser
 
     def main(self, argv: Sequence[str] | None = None) -> int:
@@ -114,20 +133,88 @@ def run_parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> i
     # cores a training step takes 0.19 s instead of 0.64 s, alone the same. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        code: int = args.run(args)
+        if (ranks := place().ranks) > 1 and args.alone:
+            raise ConfigError(f"torchrun started {ranks} processes, of which {args.alone} can use one: start it "
+                              "without; train and sample share their work")
+        with signals_raise():
+            code: int = args.run(args)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `sgif info run | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        name, code = ("SIGTERM", TERMINATED) if isinstance(stop, Terminated) else ("Ctrl-C", INTERRUPTED)
+        print(f"sgif: stopped by {name}; {args.stopped}", file=sys.stderr)
+        return code
     except Exception as error:
         if args.debug:
             raise
         sentence, code = explain(error)
-        print("sgif:", printable(" ".join(sentence.split())), file=sys.stderr)
+        print(speaker(), printable(" ".join(sentence.split())), file=sys.stderr)
         return code
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. As Ctrl-C does, it passes every `except Exception`, and whoever writes a file clears up."""
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """While entered, SIGTERM raises Terminated (Python's own answer to it is to end at once, clearing up nothing), and
+    it and Ctrl-C wait for the end of an import: torch's swallows what is raised in it and is broken afterwards."""
+    def end(number: int, frame: FrameType | None) -> None:
+        if _importing(frame):
+            _waiting[number] = threading.Timer(0.1, signal.raise_signal, (number,))
+            _waiting[number].start()
+        else:
+            raise _raised(number)
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+        for one, usual in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+            if signal.getsignal(one) is usual:  # else someone ignores it on purpose, as nohup does
+                before[one] = signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for number in list(_waiting):
+            _waiting.pop(number).cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def raise_waiting() -> None:
+    """Raise for a signal that still waits for the end of an import; for who is about to answer signals otherwise."""
+    for number in list(_waiting):
+        _waiting.pop(number).cancel()
+        raise _raised(number)
+
+
+_waiting: dict[int, threading.Timer] = {}  # by the signal's number
+
+
+def _raised(number: int) -> KeyboardInterrupt:
+    _waiting.pop(number, None)
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded at `frame`."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def speaker() -> str:
+    """What a message on stderr begins with: `sgif:`, of several processes with this one's number."""
+    try:
+        here = place()
+    except ConfigError:  # which is what the message says
+        here = Place()
+    return "sgif:" if here.ranks == 1 else f"sgif, rank {here.rank} of {here.ranks}:"
 
 
 def explain(error: Exception) -> tuple[str, int]:

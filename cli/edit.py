@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import values
 from .command import DONE, Command
-from .output import add_file_options, clip_path, write
+from .output import add_file_options, add_json_option, clip_path, write
 from .train import add_clip_options, limits_asked, read_asked
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def _add_shared_options(parser: argparse.ArgumentParser, *, start_scale: str, st
     parser.add_argument("--seed", type=values.non_negative, default=0, metavar="N", help="of the noise [0]")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ... [the run's]")
     add_file_options(parser, f"RUN/samples/<name of CLIP>_{stem}")
+    add_json_option(parser)
     add_clip_options(parser)
 
 
@@ -82,7 +83,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def _write(args: argparse.Namespace, run: Run, clip: Clip, parts: Iterator[Tensor], stem: str) -> int:
     path, form = clip_path(args, run.path / "samples" / f"{Path(args.clip).resolve().stem}_{stem}")
-    write(parts, len(clip.frames), path, form, clip.frame_ms)
+    write(parts, len(clip.frames), path, form, clip.frame_ms, json=args.json)
     return DONE
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from ..engine.events import RunStarted, ScaleFinished, ScaleStarted, StepLogged
 from ..engine.fleet.news import Ended, News, Progressed, Retried, Started
 from ..engine.wording import seconds_text
-from .progress import OnTerminal, Quiet, terminal
+from .progress import OnTerminal, Quiet, is_live
 from .text import event_json, printable, rate_text
 
 LINES_BESIDE = 6  # of a terminal, for the table's head, its frame and the line below it
@@ -131,5 +131,5 @@ def make_fleet_progress(names: list[str], *, quiet: bool, json: bool, stopping: 
         return FleetJson()
     if quiet:
         return FleetQuiet()
-    console = terminal()
-    return FleetLines(names) if console is None else FleetTable(names, console, stopping)
+    console = Console()
+    return FleetTable(names, console, stopping) if is_live(console) else FleetLines(names)

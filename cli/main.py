@@ -9,9 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from .animate import ANIMATE
 from .bench import BENCH
 from .command import Command, CommandGroup, Parser, add_commands, run_parsed
+from .completion import COMPLETION
 from .edit import EDIT, INPAINT
 from .eval import EVAL
 from .fleet import FLEET
+from .help import HELP
 from .info import INFO
 from .profile import PROFILE
 from .report import REPORT
@@ -21,6 +23,7 @@ from .study import STUDY
 from .superres import SUPERRES
 from .train import TRAIN
 from .verify import VERIFY
+from .watch import WATCH
 
 COMMANDS: tuple[Command | CommandGroup, ...] = (
     TRAIN,
@@ -31,6 +34,7 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     SUPERRES,
     ANIMATE,
     INFO,
+    WATCH,
     VERIFY,
     REPORT,
     EVAL,
@@ -38,6 +42,8 @@ COMMANDS: tuple[Command | CommandGroup, ...] = (
     PROFILE,
     BENCH,
     REPRODUCE,
+    HELP,
+    COMPLETION,
 )
 
 
@@ -46,7 +52,8 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="sgif",
         description="Give it one GIF, it learns to make new ones.",
-        epilog="a first run:\n  sgif train clip.gif\n  sgif sample runs/clip -n 8",
+        epilog="a first run:\n  sgif train clip.gif\n  sgif sample runs/clip -n 8\n\n"
+               "topics, such as presets, memory, exit-codes:\n  sgif help",
     )
     parser.add_argument("--version", action="version", version=f"sgif {_version()}")
     add_commands(parser, COMMANDS)

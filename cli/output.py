@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.config import ConfigError
+from .text import json_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,11 @@ def add_file_options(parser: argparse.ArgumentParser, default: str, form: str = 
     add_format_option(parser, f"by the file's suffix, else {form}")
 
 
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """`--json` of a command that writes clips by `write`."""
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for every file instead of its path")
+
+
 def clip_path(args: argparse.Namespace, default: Path, form: str = "gif") -> tuple[Path, str | None]:
     """The path that `add_file_options` asks for and its format, None for the suffix's; without -o it is `default` with
     the suffix of --format or else `form`. Raises ConfigError where neither names one."""
@@ -46,13 +52,24 @@ def named(folder: Path, stem: str, form: str) -> tuple[Path, str]:
     return folder / (stem if form == "png" else f"{stem}.{form}"), form
 
 
-def write(parts: Iterator[Tensor], frames: int, path: Path, form: str | None, frame_ms: Sequence[int]) -> None:
+def write(parts: Iterator[Tensor], frames: int, path: Path, form: str | None, frame_ms: Sequence[int], *,
+          json: bool) -> None:
     """Write a clip of `frames` frames as its parts, uint8 [t, H, W, 3], are made, with the durations repeated to its
-    length, and print the path. `form` is one of FORMATS, None for what the suffix says."""
+    length, and print the path, or what the file is as a line of JSON. `form` is one of FORMATS, None for what the
+    suffix says."""
     from ..engine import write_clip
     from .progress import counted
 
+    height = width = 0
+
+    def measured() -> Iterator[Tensor]:
+        nonlocal height, width
+        for part in parts:
+            _, height, width, _ = part.shape
+            yield part
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_clip(path, counted(parts, frames, path.name), islice(cycle(frame_ms), frames),
+    write_clip(path, counted(measured(), frames, path.name), islice(cycle(frame_ms), frames),
                format="frames" if form == "png" else form)
-    print(path, flush=True)
+    print(json_text({"path": path, "frames": frames, "height": height, "width": width,
+                     "seconds": sum(islice(cycle(frame_ms), frames)) / 1000}) if json else path, flush=True)

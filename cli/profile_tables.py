@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE
 from rich.table import Table
 
-from ..engine.wording import size_text
+from ..engine.wording import seconds_text, size_text
 
 if TYPE_CHECKING:
     from ..engine.profiling.budget import Fit
@@ -24,6 +24,9 @@ def summary(profile: Profile) -> Iterator[str]:
     yield f"device     {profile.device}"
     peaks = dict.fromkeys(scale.forecast.peak_phase for scale in profile.scales)
     yield f"peak in    {', '.join(peaks)}"
+    if (seconds := profile.training_seconds) is not None:
+        iterations = sum(scale.forecast.plan.iterations for scale in profile.scales)
+        yield f"training   {seconds_text(seconds)} for {iterations} iterations of these scales, at the steps' speed"
     for note in profile.notes:
         yield f"note       {note}"
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
+from ..engine.launch import place
 from ..engine.wording import seconds_text
 from .text import event_json, head_lines, left_text, losses_text, printable, rate_text, scale_text
 
@@ -134,24 +135,37 @@ class LiveDisplay(OnTerminal, PlainLines):
         scale, logged = self.scale, self.logged
         if scale is None:
             return Text()
-        bar = Table.grid(padding=(0, 2), expand=True)
-        bar.add_column(no_wrap=True)
-        bar.add_column(ratio=1)
-        bar.add_column(no_wrap=True)
-        bar.add_row(Text(scale_text(scale), style="bold"), ProgressBar(scale.iterations, self.iteration),
-                    f"{self.iteration}/{scale.iterations}")
-        lines: list[RenderableType] = [bar]
-        if logged is not None:
-            left = left_text(logged, time.monotonic() - self.logged_at)
-            memory = f", {logged.peak_bytes / 2**30:.1f} GiB used" if logged.peak_bytes else ""
-            lines.append(_line(f"{rate_text(logged.iterations_per_second)}, {left}{memory}"))
-            lines.append(_line(losses_text(logged.losses), style="dim"))
+        lines = scale_lines(scale_text(scale), self.iteration, scale.iterations, logged,
+                            time.monotonic() - self.logged_at)
         if self.stopping():
-            lines.append(_line("stopping after this iteration; Ctrl-C again ends at once", style="yellow"))
+            lines.append(one_line("stopping after this iteration; Ctrl-C again ends at once", "yellow"))
         return Group(*lines)
 
 
-def _line(text: str, style: str = "") -> Text:
+def scale_lines(title: str, iteration: int, iterations: int, logged: StepLogged | None,
+                since: float) -> list[RenderableType]:
+    """A scale that is trained: bar, speed, time left `since` seconds after `logged`, losses."""
+    lines: list[RenderableType] = [bar_line(Text(title, style="bold"), iteration, iterations,
+                                            f"{iteration}/{iterations}")]
+    if logged is not None:
+        memory = f", {logged.peak_bytes / 2**30:.1f} GiB used" if logged.peak_bytes else ""
+        lines.append(one_line(f"{rate_text(logged.iterations_per_second)}, {left_text(logged, since)}{memory}"))
+        lines.append(one_line(losses_text(logged.losses), "dim"))
+    return lines
+
+
+def bar_line(title: Text, done: float, total: float, figure: str) -> Table:
+    """A bar between words and a figure, as wide as the terminal."""
+    bar = Table.grid(padding=(0, 2), expand=True)
+    bar.add_column(no_wrap=True)
+    bar.add_column(ratio=1)
+    bar.add_column(no_wrap=True)
+    bar.add_row(title, ProgressBar(total, done), figure)
+    return bar
+
+
+def one_line(text: str, style: str = "") -> Text:
+    """Text that is cut where the terminal ends."""
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
@@ -161,14 +175,13 @@ def make_progress(*, quiet: bool, json: bool, stopping: Callable[[], bool]) -> Q
         return JsonLines()
     if quiet:
         return Quiet()
-    console = terminal()
-    return PlainLines() if console is None else LiveDisplay(console, stopping)
-
-
-def terminal() -> Console | None:
-    """Standard output, if it is a terminal that can move its cursor."""
     console = Console()
-    return console if console.is_terminal and not console.is_dumb_terminal else None
+    return LiveDisplay(console, stopping) if is_live(console) else PlainLines()
+
+
+def is_live(console: Console) -> bool:
+    """Whether what is shown there can be redrawn."""
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def counted(parts: Iterator[Tensor], frames: int, name: str) -> Iterator[Tensor]:
@@ -191,6 +204,6 @@ def counter(name: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
                TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True,
-                  disable=not console.is_terminal or console.is_dumb_terminal) as progress:
+                  disable=not is_live(console) or place().rank > 0) as progress:
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

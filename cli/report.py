@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from .command import DONE, Command
-from .text import printable
+from .text import json_text, printable
 
 EXAMPLES = """examples:
   sgif report runs/clouds
@@ -19,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="page to write [RUN/report.html; of several runs report.html]")
     parser.add_argument("--device", metavar="NAME", help="where samples are made: auto, cpu, cuda, ... [the run's]")
+    parser.add_argument("--json", action="store_true", help="print the page's path and the notes as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,6 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
     with counter("report", "runs") as count:
         report = make_report(args.runs, args.output, device=args.device, on_run=count)
+    if args.json:
+        print(json_text(asdict(report)))
+        return DONE
     for note in report.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     print(report.path)

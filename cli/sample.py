@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..engine.launch import place, share
 from . import values
 from .command import DONE, Command
-from .output import add_format_option, named, write
+from .output import add_format_option, add_json_option, named, write
+
+EXAMPLES = """examples:
+  sgif sample runs/clip -n 8
+  torchrun --nproc-per-node 4 -m sgif.cli.sample runs/clip -n 8   two each"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reconstruct", action="store_true", help="also write the reconstruction of the clip")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder to write to [RUN/samples]")
     add_format_option(parser)
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
     from ..engine.applications.slow_motion import frame_durations
     from ..engine.sampling import scaled_size
 
-    trained = load_run(args.run_dir)
+    here, trained = place(), load_run(args.run_dir)
     done, planned = trained.scales_done, len(trained.sizes)
     height, width = trained.sizes[max(done, 1) - 1]
-    if 0 < done < planned:
+    if 0 < done < planned and here.rank == 0:
         print(f"{done} of {planned} scales are trained: samples are {height}x{width}", file=sys.stderr)
     size = scaled_size((height, width), args.scale) if args.scale else args.size
 
@@ -53,16 +61,29 @@ def run(args: argparse.Namespace) -> int:
     whole = loop_length(trained.num_frames, args.start_scale) if args.loop else made
     folder, frames = args.output or trained.path / "samples", args.frames or whole
     frame_ms = frame_durations(trained.frame_ms, frames, slow_motion, args.speed)
-    for index in range(args.number):
+    indices, together = share(args.number)
+    for index in indices:
         parts = trained.sample_frames(index, size=size, frames=frames, start_scale=args.start_scale, loop=args.loop,
-                                      seed=args.seed, device=args.device)
-        write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), frame_ms)
-    if args.reconstruct:
+                                      seed=args.seed, device=args.device, together=together)
+        if together and here.rank > 0:
+            deque(parts, maxlen=0)
+        else:
+            write(parts, frames, *named(folder, f"sample_seed{args.seed}_{index:03d}", args.format), frame_ms,
+                  json=args.json)
+    if args.reconstruct and args.number % here.ranks == here.rank:
         parts = trained.reconstruct_frames(device=args.device)
         frame_ms = frame_durations(trained.frame_ms, made, slow_motion, args.speed)
-        write(parts, made, *named(folder, "reconstruction", args.format), frame_ms)
+        write(parts, made, *named(folder, "reconstruction", args.format), frame_ms, json=args.json)
     return DONE
 
 
 SAMPLE = Command(name="sample", summary="make new clips from a run", usage="RUN [-n N] [options]",
-                 add_options=add_options, run=run)
+                 add_options=add_options, run=run, ranks=True, epilog=EXAMPLES)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return SAMPLE.main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def add_make_options(parser: argparse.ArgumentParser) -> None:
                         help="height and width of all clips [their own, or the smallest where sizes would tell]")
     parser.add_argument("--seed", type=values.non_negative, metavar="N",
                         help="of the clips' names and places in the page, to make it again [the system's randomness]")
+    parser.add_argument("--json", action="store_true", help="print both paths and the notes as one JSON object")
     add_read_limits(parser)
 
 
@@ -50,6 +52,9 @@ def make(args: argparse.Namespace) -> int:
              if (value := getattr(args, name)) is not None}
     with counter(args.output.name, "clips") as count:
         study = make_study(args.output, args.real, args.generated, limits=limits_asked(args), on_clip=count, **asked)
+    if args.json:
+        print(json_text(asdict(study)))
+        return DONE
     for note in study.notes:
         print(f"note: {note}", file=sys.stderr)
     print(study.page)

@@ -13,7 +13,7 @@ from . import values
 from .command import DONE, Command
 from .options import VARIANT, add_setting_options, config_from
 from .output import FORMATS, add_file_options, clip_path, write
-from .train import add_clip_options, default_preset, default_run_dir, learn, read_asked
+from .train import add_clip_options, add_tensorboard_option, default_preset, default_run_dir, learn, read_asked
 
 if TYPE_CHECKING:
     from ..engine import Clip
@@ -43,8 +43,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", dest="run_dir", type=Path, metavar="RUN",
                         help="folder of the run to train [runs/<name of CLIP>-x<factor>]")
     add_file_options(parser, "RUN/samples/superres_x<factor>", "as CLIP, else gif")
+    add_tensorboard_option(parser)
     parser.add_argument("--quiet", action="store_true", help="print errors and the path only")
-    parser.set_defaults(json=False)
+    parser.add_argument("--json", action="store_true",
+                        help="print one JSON object per event of training, then one for the file")
     add_clip_options(parser)
     add_setting_options(parser)
 
@@ -121,7 +123,7 @@ def enlarge(args: argparse.Namespace, run_dir: Path, clip: Clip | None) -> int:
     if not args.quiet:
         print(f"{' to '.join(map(size_text, plan.sizes))}: steps of {plan.ratio:.4g}, learned were "
               f"{plan.learned_ratio:.4g}", file=sys.stderr)
-    write(parts, len(frame_ms), path, form, frame_ms)
+    write(parts, len(frame_ms), path, form, frame_ms, json=args.json)
     return DONE
 
 

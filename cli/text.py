@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from ..engine.config import TrainConfig
 from ..engine.events import Event, RunStarted, ScaleStarted, StepLogged
 from ..engine.fleet.news import News
 from ..engine.wording import seconds_text, size_text
+
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def printable(text: str, most: int = 2000) -> str:
@@ -56,6 +58,14 @@ def left_text(event: StepLogged, since: float = 0.0) -> str:
 def losses_text(losses: dict[str, float]) -> str:
     """The losses themselves; gradient penalties are in stats.jsonl."""
     return "  ".join(f"{name} {value:.3g}" for name, value in losses.items() if not name.endswith("_gp"))
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """The values as bars between their least and their largest; blank where one is no finite number."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, span = min(finite, default=0.0), max(finite, default=0.0) - min(finite, default=0.0)
+    return "".join(BARS[round((len(BARS) - 1) * (value - low) / span) if span else 0] if math.isfinite(value) else " "
+                   for value in values)
 
 
 def event_json(event: Event | News, **more: Any) -> str:

@@ -13,13 +13,19 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
+from rich.console import Console
+
 from ..engine.config import Preset, TrainConfig
+from ..engine.events import tell_all
+from ..engine.launch import place
 from ..engine.limits import ReadLimits
 from ..engine.wording import seconds_text, size_text
 from . import values
-from .command import DONE, Command
+from .command import DONE, Command, raise_waiting
 from .options import add_setting_options, config_from, presets_table
-from .progress import make_progress
+from .plan import plan_lines, plan_table
+from .progress import Quiet, make_progress
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from ..engine import Clip
@@ -30,6 +36,7 @@ EXAMPLES = """examples:
   sgif train clip.gif
   sgif train clip.gif -o runs/sky --preset paper --amp --checkpointing
   sgif train film.mp4 --start-frame 120 --frames 24 --crop 0,40,90x160
+  torchrun --nproc-per-node 4 -m sgif.cli.train clip.gif   on four GPUs
 
 The same command again goes on where a run was stopped."""
 
@@ -39,8 +46,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="folder of the run [runs/<name of CLIP>]")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print one JSON object per event")
+    add_tensorboard_option(parser)
+    parser.add_argument("--dry-run", action="store_true",
+                        help="say what would be trained and what memory that takes, and write nothing")
     add_clip_options(parser)
     add_setting_options(parser)
+
+
+def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
+    """`--tensorboard` of a command that trains by `learn`."""
+    parser.add_argument("--tensorboard", action="store_true",
+                        help="also write losses, pictures and clips for TensorBoard, to RUN/tensorboard")
 
 
 def add_clip_options(parser: argparse.ArgumentParser) -> None:
@@ -73,8 +89,25 @@ def add_pixel_limit(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
 def run(args: argparse.Namespace) -> int:
     config = config_from(args, default_preset(getattr(args, "device", "auto")))
     run_dir = args.output or default_run_dir(args.clip)
+    if args.dry_run:
+        return show_plan(args, read_asked(args, args.clip), run_dir, config)
     return learn(args, read_asked(args, args.clip), run_dir, config,
                  f"now        sgif sample {shlex.quote(str(run_dir))} -n 8")
+
+
+def show_plan(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig) -> int:
+    """Print what training would do."""
+    from ..engine import plan_training
+
+    plan = plan_training(clip, run_dir, config)
+    if args.json:
+        print(json_text(plan.to_json(), indent=2))
+        return DONE
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for line in plan_lines(plan):
+        console.print(printable(line))
+    console.print(plan_table(plan))
+    return DONE
 
 
 def limits_asked(args: argparse.Namespace) -> ReadLimits:
@@ -95,23 +128,27 @@ def read_asked(args: argparse.Namespace, path: str) -> Clip:
 def learn(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig, last_line: str | None) -> int:
     """Train with progress as `args.quiet` and `args.json` have it, until done or asked to stop; `last_line` is said
     when it is done. Returns the exit code."""
-    from ..engine import TrainingStopped, train
+    from ..engine import TensorBoardLog, TrainingStopped, train
 
-    stop = StopRequest()
-    with stop, make_progress(quiet=args.quiet, json=args.json, stopping=stop) as progress:
+    stop, log, leads = StopRequest(), TensorBoardLog() if args.tensorboard else Quiet(), place().rank == 0
+    shown = make_progress(quiet=args.quiet or not leads, json=args.json and leads, stopping=stop)
+    with stop, log, shown as progress:
         frames, height, width, _ = clip.frames.shape
         progress.say(f"clip       {args.clip}: {frames} frames of {size_text((height, width))}, "
                      f"{seconds_text(sum(clip.frame_ms) / 1000)}")
         progress.say(f"preset     {config.preset}" + ("" if "preset" in args else ": change it with --preset"))
+        if args.tensorboard:
+            progress.say(f"watching   tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}")
         try:
-            train(clip, run_dir, config, on_event=progress, should_stop=stop)
+            train(clip, run_dir, config, on_event=tell_all(progress, log), should_stop=stop)
         except TrainingStopped as stopped:
             where = f"Stopped in scale {stopped.scale} at iteration {stopped.iteration}"
         else:
             if last_line:
                 progress.say(last_line)
             return DONE
-    print(f"{where}; run the same command again to go on.", file=sys.stderr)
+    if leads:
+        print(f"{where}; run the same command again to go on.", file=sys.stderr)
     return stop.exit_code
 
 
@@ -141,6 +178,7 @@ class StopRequest:
         return 128 + (self.signal or signal.SIGINT)
 
     def __enter__(self) -> Self:
+        raise_waiting()
         in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
         self.handlers = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM) if in_main}
         return self
@@ -157,7 +195,7 @@ class StopRequest:
 
 TRAIN = Command(
     name="train", summary="learn from one clip", usage="CLIP [-o RUN] [--preset PRESET] [options]",
-    add_options=add_options, run=run, epilog=f"{presets_table()}\n\n{EXAMPLES}",
+    add_options=add_options, run=run, ranks=True, epilog=f"{presets_table()}\n\n{EXAMPLES}",
 )
 
 

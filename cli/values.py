@@ -42,6 +42,12 @@ def number(text: str) -> float:
         raise ArgumentTypeError(f"{text!r} is no number") from None
 
 
+def positive_number(text: str) -> float:
+    if not 0 < (value := number(text)) < 1e6:
+        raise ArgumentTypeError(f"{text!r} is not above 0, or too large, expected a number of seconds as 2 or 0.5")
+    return value
+
+
 def whole_numbers(text: str) -> list[int]:
     """`0,5` -> [0, 5]."""
     return sorted({non_negative(part) for part in text.split(",")})

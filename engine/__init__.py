@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .clip import Clip, ClipError, frames_from_tensor, read_clip
     from .clip_writer import write_clip
     from .config import ConfigError, TrainConfig, preset_config
+    from .dry_run import TrainingPlan, plan_training
     from .limits import ReadLimits
     from .masks import read_mask
     from .metrics.evaluate import Evaluation, evaluate, evaluate_run
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from .storage import RunError
     from .study.make import make_study
     from .study.score import score_study
+    from .tensorboard_log import TensorBoardLog
     from .trainer import TrainingStopped, train
     from .verify import verify_run
+    from .watch import RunProgress, watch_run
 
 _HOME = {
     "animate": "applications.animate", "animate_frames": "applications.animate", "read_still": "stills",
@@ -45,6 +48,8 @@ _HOME = {
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
     "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",
+    "RunProgress": "watch", "watch_run": "watch", "TrainingPlan": "dry_run", "plan_training": "dry_run",
+    "TensorBoardLog": "tensorboard_log",
     "write_clip": "clip_writer",
 }
 
@@ -56,7 +61,10 @@ __all__ = [
     "ReadLimits",
     "Run",
     "RunError",
+    "RunProgress",
+    "TensorBoardLog",
     "TrainConfig",
+    "TrainingPlan",
     "TrainingStopped",
     "animate",
     "animate_frames",
@@ -69,6 +77,7 @@ __all__ = [
     "load_run",
     "make_report",
     "make_study",
+    "plan_training",
     "preset_config",
     "read_clip",
     "read_mask",
@@ -79,6 +88,7 @@ __all__ = [
     "superres_frames",
     "train",
     "verify_run",
+    "watch_run",
     "write_clip",
 ]
 

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 from .config import ConfigError
+from .launch import place
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `name` asks for; "auto" is the first GPU, else the CPU.
+    """The device that `name` asks for; "auto" is the first GPU, else the CPU. Of the processes of a launch each has the
+    GPU of its number on its machine.
 
     Raises:
         ConfigError: the device is unknown or not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -25,6 +27,13 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device is {name!r}, expected auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if device.type == "cuda" else 1
+    here = place()
+    if device.type == "cuda" and here.ranks > 1:
+        if device.index is not None or here.local_ranks > count:
+            raise ConfigError(f"device is {name!r} for {here.local_ranks} processes and torch {torch.__version__} sees "
+                              f"{count} GPUs: each process takes the one of its number, so expected cuda, and no more "
+                              "processes than GPUs; or use --device cpu")
+        return torch.device("cuda", here.local_rank)
     if (device.index or 0) >= count:
         raise ConfigError(f"device {name!r} is not there: torch {torch.__version__} sees {count} GPUs; "
                           "use --device cpu")
@@ -40,9 +49,10 @@ def describe_device(device: torch.device) -> str:
 
 
 def set_threads(threads: int) -> None:
-    """Use `threads` CPU threads, 0 for as many as this process may run on."""
+    """Use `threads` CPU threads, 0 for as many as this process may run on, shared with others of its launch."""
     affinity = getattr(os, "sched_getaffinity", None)
-    torch.set_num_threads(threads or (len(affinity(0)) if affinity else os.cpu_count() or 1))
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // place().local_ranks))
 
 
 def peak_bytes(device: torch.device) -> int:

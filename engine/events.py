@@ -84,3 +84,11 @@ class RunFinished:
 
 Event = RunStarted | ScaleStarted | StepDone | StepLogged | ScaleFinished | RunFinished
 Listener = Callable[[Event], None]
+
+
+def tell_all(*listeners: Listener) -> Listener:
+    """One listener that passes every event on to these, in order."""
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+    return tell

@@ -30,14 +30,8 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
     Raises:
         RunError: the folder holds something else; the message says what differs.
     """
-    if (path / "config.json").exists():
-        run = Run(path)
-        _refuse_other(run, clip, config)
-        run.config = config
+    if run := open_run(path, clip, config):
         return run
-    if path.exists() and not (path.is_dir() and all(_is_beginning(file) for file in path.iterdir())):
-        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give the run "
-                       "another")
     height, width = fit_size(clip.frames.shape[1], clip.frames.shape[2], config.max_size_px)
     plans = plan_scales(height, width, len(clip.frame_ms), config)
     path.mkdir(parents=True, exist_ok=True)
@@ -55,6 +49,19 @@ def open_or_create_run(path: Path, clip: Clip, config: TrainConfig) -> Run:
         "config": config.to_json(), "sha256": sha256,
     })
     return Run(path)
+
+
+def open_run(path: Path, clip: Clip, config: TrainConfig) -> Run | None:
+    """The run at `path`, None where one can be begun. Raises RunError when the folder holds something else."""
+    if (path / "config.json").exists():
+        run = Run(path)
+        _refuse_other(run, clip, config)
+        run.config = config
+        return run
+    if path.exists() and not (path.is_dir() and all(_is_beginning(file) for file in path.iterdir())):
+        raise RunError(f"{path} exists and is not a run folder; expected a new or empty folder, give the run "
+                       "another")
+    return None
 
 
 def package_version(name: str) -> str:

@@ -26,6 +26,7 @@ from .device import resolve_device
 from .generator import Generator
 from .noise import clip_path, noise_seed, sample_noise
 from .pyramid import ScalePlan, build_pyramid, plan_scales
+from .ranks import ALONE, join_ranks
 from .run_records import check_run_record, check_scale_record
 from .sampling import (
     ScaleNoise,
@@ -158,10 +159,14 @@ class Run:
         return torch.cat([gather(parts(first + i), frames) for i in range(n)])
 
     def sample_frames(self, index: int = 0, *, size: tuple[int, int] | None = None, frames: int | None = None,
-                      start_scale: int = 0, loop: bool = False, seed: int = 0,
-                      device: str | None = None) -> Iterator[Tensor]:
+                      start_scale: int = 0, loop: bool = False, seed: int = 0, device: str | None = None,
+                      together: bool = False) -> Iterator[Tensor]:
         """Sample `index` of `seed`, the same as of `sample`, as it is made: memory grows neither with the number of
         frames nor, beyond a few frames in RGB, with their size.
+
+        Args:
+            together: all processes of this launch make it and get it, each computing a part of the windows that large
+                frames are made in.
 
         Yields:
             The clip's frames in order, uint8 [t, H, W, 3] on the host, t from 1 to 64.
@@ -169,7 +174,7 @@ class Run:
         Raises:
             RunError, ValueError: as `sample` does, at once and not at the first frame.
         """
-        parts = self._sampler(size, self._length(frames, start_scale, loop), start_scale, loop, seed, device)
+        parts = self._sampler(size, self._length(frames, start_scale, loop), start_scale, loop, seed, device, together)
         return (frames_from_tensor(part).cpu() for part in parts(index))
 
     def _length(self, frames: int | None, start_scale: int, loop: bool) -> int:
@@ -178,7 +183,7 @@ class Run:
         return loop_length(self.num_frames, start_scale) if loop else self.frames_made
 
     def _sampler(self, size: tuple[int, int] | None, frames: int, start_scale: int, loop: bool, seed: int,
-                 device: str | None) -> Callable[[int], Iterator[Tensor]]:
+                 device: str | None, together: bool = False) -> Callable[[int], Iterator[Tensor]]:
         """A function that gives sample `index` in parts [1, 3, t, H, W] in [-1, 1] on the device."""
         stages = self.usable_stages(start_scale, device)
         trained = stages[-1].plan.size
@@ -192,6 +197,7 @@ class Run:
             raise ValueError(f"frames is {frames} with start_scale {start_scale}: the clip enters there, so expected "
                              f"its own {self.num_frames} frames")
         scale, torch_device = (height / trained[0], width / trained[1]), device_of(stages)
+        ranks = join_ranks(torch_device) if together else ALONE
 
         def parts(index: int) -> Iterator[Tensor]:
             drawn = noise_seed(seed, "sample", index, device=torch_device)
@@ -204,7 +210,7 @@ class Run:
                 clip, lead = self.real[start_scale - 1], lead_frames(stages[start_scale:]) if loop else 0
                 coarser = stream(cross_fade(clip, frames) if loop else clip, frames, torch_device, lead=lead)
             for part in run_scales(stages[start_scale:], coarser, noise, frames, scale,
-                                   loop=frames if loop else None):
+                                   loop=frames if loop else None, ranks=ranks):
                 yield part.clamp_(-1, 1)
 
         return parts

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..kernels import PhiloxNoise, scaled_noise, upsample_tanh_residual
 from .generator import Generator, generator_input
 from .pyramid import ScalePlan
+from .ranks import ALONE, Ranks
 from .windows import MAX_VALUES, windowed_residual
 
 MAX_FRAMES = 64  # made at once: with 5 seen on either side, a 3D scale's work is 1.16 times that of a whole clip
@@ -76,7 +77,8 @@ class FrameStream:
 
 @torch.no_grad()
 def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: NoiseSource, frames: int,
-              size: tuple[int, int], *, lead: int | None = None, max_values: int = MAX_VALUES) -> Iterator[Tensor]:
+              size: tuple[int, int], *, lead: int | None = None, max_values: int = MAX_VALUES,
+              ranks: Ranks = ALONE) -> Iterator[Tensor]:
     """One scale over a clip of any length and size, within rounding the result of `generate_scale`.
 
     Args:
@@ -87,6 +89,7 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
             last are made too; `coarser` then has `reach_frames` more than that on either side, and `noise` is asked for
             frames below 0 and from T on.
         max_values: numbers in an activation, and in the generator's input; what is held is a small multiple.
+        ranks: who share the windows of large frames.
 
     Yields:
         x_n in parts [1, 3, t, *size].
@@ -107,7 +110,7 @@ def run_scale(stage: TrainedScale, coarser: Iterable[Tensor] | None, noise: Nois
         pieces, context = inputs.pieces(low, high), (start - low, high - end)
         if generator.circular:
             pieces, context = held(pieces, (reach - context[0], reach - context[1])), (reach, reach)
-        residual = windowed_residual(generator, pieces, context, max_values=max_values)
+        residual = windowed_residual(generator, pieces, context, max_values=max_values, ranks=ranks)
         if below is None:
             return upsample_tanh_residual(None, size, residual)
         below.forget(start)  # the inputs are ahead of it
@@ -144,8 +147,8 @@ def frames_at_once(generator: Generator, size: tuple[int, int], max_values: int 
 
 
 def run_scales(stages: Sequence[TrainedScale], coarser: Iterable[Tensor] | None, noise: NoiseSource, frames: int,
-               scale: tuple[float, float] = (1.0, 1.0), *, loop: int | None = None,
-               max_values: int = MAX_VALUES) -> Iterator[Tensor]:
+               scale: tuple[float, float] = (1.0, 1.0), *, loop: int | None = None, max_values: int = MAX_VALUES,
+               ranks: Ranks = ALONE) -> Iterator[Tensor]:
     """All of `stages` (at least one) in turn, coarsest first. `scale` multiplies the trained height and width; the rest
     is as for `run_scale`. With `loop` the clip is the first `frames` frames of one of so many whose last frame flows
     into the first, and a coarser clip begins `lead_frames` frames before its first and ends as many after its last one.
@@ -163,7 +166,7 @@ def run_scales(stages: Sequence[TrainedScale], coarser: Iterable[Tensor] | None,
         if lead is not None:
             lead -= stage.generator.reach_frames
         size = scaled_size(stage.plan.size, scale)
-        coarser = run_scale(stage, coarser, noise, frames, size, lead=lead, max_values=max_values)
+        coarser = run_scale(stage, coarser, noise, frames, size, lead=lead, max_values=max_values, ranks=ranks)
     assert coarser is not None
     return iter(coarser)
 

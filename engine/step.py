@@ -18,6 +18,7 @@ from .losses import color_statistics_loss, gradient_penalty, reconstruction_loss
 from .noise import clip_path, noise_seed, scale_noise
 from .phases import PhaseClock
 from .pyramid import ScalePlan
+from .ranks import ALONE, Ranks
 from .sampling import TrainedScale
 from .seeding import integer, random_source, uniform
 from .step_graph import StepGraph
@@ -60,11 +61,12 @@ class Batch:
 
 class ScaleTrainer:
     """The networks of one scale and how they learn: a generator, and the critics whose weight is not 0. Every random
-    number derives from (seed, scale, iteration)."""
+    number derives from (seed, scale, iteration), and of several `ranks` from this one's number."""
 
     def __init__(self, plan: ScalePlan, config: TrainConfig, coarser: list[TrainedScale], data: ScaleData,
-                 device: torch.device) -> None:
+                 device: torch.device, ranks: Ranks = ALONE) -> None:
         self.plan, self.config, self.coarser, self.data, self.device = plan, config, coarser, data, device
+        self.ranks = ranks
         self.colors: list[Tensor] | None = None  # of the whole clip
         if config.stat_weight:
             by_frame = zip(*(frame_color_statistics(frame) for frame in data.real.split(1, 2)), strict=True)
@@ -88,7 +90,7 @@ class ScaleTrainer:
             set_checkpointing(network, config.checkpointing)
         judges = [parameter for critic in self.critics.values() for parameter in critic.parameters()]
         self.optimizers = {"generator": self._adam(self.generator.parameters()), "critics": self._adam(judges)}
-        self.captured = config.graphs and device.type == "cuda"
+        self.captured = config.graphs and device.type == "cuda" and ranks.count == 1  # messages were not tried in one
         self.graph: StepGraph | None = None
 
     @property
@@ -174,11 +176,11 @@ class ScaleTrainer:
         """A random window of consecutive frames, and random numbers."""
         config, data, frames, per_frame = self.config, self.data, self.plan.frames_per_step, self.plan.slow_motion
         made = self.plan.frames_made
-        place = ("train", self.plan.index, iteration, k)
+        place: tuple[str | int, ...] = ("train", self.plan.index, iteration, k, *self.ranks.drawn)
         first = integer(data.real.shape[2] - frames + 1, config.seed, "window", *place)
 
         def mix(name: str, *shape: int) -> Tensor:
-            return uniform(shape, config.seed, "mix", name, self.plan.index, iteration, k, device=self.device)
+            return uniform(shape, config.seed, "mix", name, *place[1:], device=self.device)
 
         mean, cov = (statistic[:, first:first + frames] for statistic in self.colors) if self.colors else (None, None)
         coarse = data.z_fixed if data.coarser_reconstruction is None else data.coarser_reconstruction
@@ -231,8 +233,7 @@ class ScaleTrainer:
                     penalty = gradient_penalty(critic, real_x, fake_x, mix, self.config.gp_norm)
                     losses[f"D/{name}_gp"] = self._differentiated(f"D/{name}_gp", penalty)
                     del penalty
-        with self.clock("D/adam"):
-            self.optimizers["critics"].step()
+        self._learn("D", "critics", losses)
         return losses
 
     def generator_step(self, draw: Draw, clips: Tensor) -> Losses:
@@ -259,8 +260,7 @@ class ScaleTrainer:
             assert reconstruction.grad is not None
             with torch.autocast(self.device.type, enabled=False):
                 clips.backward(torch.cat((fake.grad, reconstruction.grad)))
-        with self.clock("G/adam"):
-            self.optimizers["generator"].step()
+        self._learn("G", "generator", losses)
         return losses
 
     def _at_clip_rate(self, clip: Tensor) -> Tensor:
@@ -272,6 +272,18 @@ class ScaleTrainer:
         with torch.autocast(self.device.type, enabled=False):  # which would round what a backward multiplies
             loss.backward(self.weights[name])
         return loss.detach()
+
+    def _learn(self, phase: str, name: str, losses: Losses) -> None:
+        """Let an optimizer step, on the mean of the ranks' gradients. Losses and running statistics become means too,
+        of which the latter move as if one process had seen all batches: what they are is linear in those of a batch."""
+        optimizer = self.optimizers[name]
+        if self.ranks.count > 1:
+            learned = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+            seen = self.generator.buffers() if name == "generator" else ()
+            with self.clock(f"{phase}/average"):
+                self.ranks.average([*learned, *seen, *losses.values()])
+        with self.clock(f"{phase}/adam"):
+            optimizer.step()
 
     def _critics_learn(self, enabled: bool) -> None:
         """In generator steps the critics' weights take no gradient."""

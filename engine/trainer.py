@@ -17,12 +17,13 @@ import torch
 from ..kernels import disable_fusion, enable_fusion
 from .clip import Clip
 from .config import ConfigError, TrainConfig
-from .device import describe_device, host_copy, peak_bytes, resolve_device, set_threads
+from .device import host_copy, peak_bytes, resolve_device, set_threads
 from .events import Event, Listener, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
 from .losses import psnr_db
 from .noise import noise_amplitude
 from .preview import write_preview
 from .profiling.memory import fitted_to_memory
+from .ranks import Ranks, join_ranks
 from .run_folder import append_row, keep_rows_before, open_or_create_run
 from .runs import Run
 from .sampling import TrainedScale, gather, reconstruct
@@ -37,6 +38,7 @@ from .storage import (
     write_json,
     write_tensors,
 )
+from .time_left import seconds_left
 
 SLOTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of every parameter
 
@@ -53,31 +55,33 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
           should_stop: Callable[[], bool] = lambda: False) -> Run:
     """Learn `clip` into the folder `run_dir`, or go on with the run that is there.
 
+    In each of several processes that `torchrun` started, the call learns with the others (docs/distributed.md).
+
     Args:
-        on_event: called with every piece of news, from this thread.
-        should_stop: asked after every iteration.
+        on_event: called with every piece of news, from this thread; of several processes in the first.
+        should_stop: asked after every iteration; a yes in any of several processes is one for all.
 
     Returns:
         The finished run.
 
     Raises:
         ConfigError: the settings, the clip's size or the device cannot be used, or its memory is too small.
-        RunError: the folder holds something else.
+        RunError: the folder holds something else, or another process of this launch has ended.
         TrainingStopped: `should_stop` said so; all work is saved.
     """
-    tell = on_event or (lambda event: None)
     device = resolve_device(config.device)
     set_threads(config.threads)
-    config, memory_note = _fitted(Path(run_dir), clip, config, device)
-    run = open_or_create_run(Path(run_dir), clip, config)
-    for leftover in run.path.glob("scale_*.partial"):
-        shutil.rmtree(leftover)
-    for leftover in run.path.glob(".*.tmp"):  # a kill in the middle of a write leaves it
-        leftover.unlink()
-    state = _read_state(run)
+    config, memory_note = fitted_config(Path(run_dir), clip, config, device)
+    ranks = join_ranks(device)
+    tell = on_event if on_event and ranks.leads else (lambda event: None)
+    with ranks.leader_first():
+        run = open_or_create_run(Path(run_dir), clip, config)
+        if ranks.leads:
+            _clear(run.path)
+    state = read_state(run)
     unfused = set_fusion(config, device) if run.scales_done < len(run.plans) else None
     tell(RunStarted(
-        run_dir=run.path, config=config, device=describe_device(device),
+        run_dir=run.path, config=config, device=ranks.describe(device),
         precision="bfloat16" if config.amp else "float32", fused=config.fuse and unfused is None,
         frames=run.num_frames, sizes=run.sizes,
         resumed_at=(state[1]["scale"], state[1]["iteration"]) if state else
@@ -86,8 +90,10 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
                *([f"norms are not fused: {unfused}"] if unfused else [])),
     ))
     for scale in range(run.scales_done, len(run.plans)):
-        ScaleSession(run, scale, device, tell).train(state, should_stop)
+        ScaleSession(run, scale, device, tell, ranks).train(state, should_stop)
         state = None
+    if not ranks.leads:
+        return run
     (run.path / "state.safetensors").unlink(missing_ok=True)
     report, notes = _report(run)
     tell(RunFinished(run_dir=run.path, seconds=sum(record["seconds"] for record in run.scale_info()), report=report,
@@ -95,7 +101,15 @@ def train(clip: Clip, run_dir: str | Path, config: TrainConfig, *, on_event: Lis
     return run
 
 
-def _fitted(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> tuple[TrainConfig, str | None]:
+def _clear(path: Path) -> None:
+    """Remove what a kill in the middle of a write has left."""
+    for leftover in path.glob("scale_*.partial"):
+        shutil.rmtree(leftover)
+    for leftover in path.glob(".*.tmp"):
+        leftover.unlink()
+
+
+def fitted_config(path: Path, clip: Clip, config: TrainConfig, device: torch.device) -> tuple[TrainConfig, str | None]:
     """The settings that fit into the memory, unless all is trained already; one line where that changes something or
     cannot be told. Raises ConfigError."""
     if not config.memory_check:
@@ -135,7 +149,7 @@ def set_fusion(config: TrainConfig, device: torch.device) -> str | None:
 State = tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
-def _read_state(run: Run) -> State | None:
+def read_state(run: Run) -> State | None:
     """The saved middle of the scale that comes next, if there is one."""
     path = run.path / "state.safetensors"
     if not path.exists():
@@ -151,14 +165,15 @@ def _read_state(run: Run) -> State | None:
 
 
 class ScaleSession:
-    """One scale from its first or last saved iteration to its files."""
+    """One scale from its first or last saved iteration to its files, which rank 0 writes."""
 
-    def __init__(self, run: Run, scale: int, device: torch.device, tell: Callable[[Event], None]) -> None:
-        self.run, self.scale, self.device, self.tell = run, scale, device, tell
+    def __init__(self, run: Run, scale: int, device: torch.device, tell: Callable[[Event], None],
+                 ranks: Ranks) -> None:
+        self.run, self.scale, self.device, self.tell, self.ranks = run, scale, device, tell, ranks
         self.config, self.plan = run.config, run.plans[scale]
         self.coarser = run.stages(device)
         self.data = self._data()
-        self.trainer = ScaleTrainer(self.plan, self.config, self.coarser, self.data, device)
+        self.trainer = ScaleTrainer(self.plan, self.config, self.coarser, self.data, device, ranks)
         self.seconds = self.cpu_seconds = 0.0  # spent on this scale, by earlier sessions too
         self.iteration = 0
 
@@ -178,7 +193,8 @@ class ScaleSession:
             self._restore(state)
         else:
             self._start_from_previous_scale()
-        keep_rows_before(self.run.path / "stats.jsonl", self.scale, self.iteration)
+        if self.ranks.leads:
+            keep_rows_before(self.run.path / "stats.jsonl", self.scale, self.iteration)
         plan, config = self.plan, self.config
         self.tell(ScaleStarted(scale=self.scale, num_scales=len(self.run.plans), height=plan.height, width=plan.width,
                                kind=plan.kind, frames_per_step=plan.frames_per_step, iterations=plan.iterations,
@@ -199,13 +215,16 @@ class ScaleSession:
                 logged, logged_iteration = now, self.iteration
             self.seconds = earlier + time.perf_counter() - began
             self.cpu_seconds = earlier_cpu + time.process_time() - began_cpu
-            stop = should_stop()
-            if not last and (stop or time.perf_counter() - saved > config.save_seconds):
+            stop = self.ranks.agree(should_stop())
+            if self.ranks.leads and not last and (stop or time.perf_counter() - saved > config.save_seconds):
                 self._save()
                 saved = time.perf_counter()
             if stop and not last:
+                self.ranks.wait()  # a process that ends before the state is saved would end the others too
                 raise TrainingStopped(self.scale, self.iteration)
-        self._finish(losses)
+        if self.ranks.leads:
+            self._finish(losses)
+        self.ranks.wait()  # for the files, which the next scale reads
         if stop and self.scale + 1 < len(self.run.plans):
             raise TrainingStopped(self.scale + 1, 0)
 
@@ -222,20 +241,19 @@ class ScaleSession:
                 network.load_state_dict(earlier)
 
     def _log(self, losses: dict[str, float], seconds_per_iteration: float) -> None:
-        frames = self.plan.frames_made * max(self.config.d_steps, self.config.g_steps)
+        phase_seconds = self.trainer.clock.take()
+        if not self.ranks.leads:
+            return
+        frames = self.plan.frames_made * max(self.config.d_steps, self.config.g_steps) * self.ranks.count
         rates = {"iterations_per_second": round(1 / seconds_per_iteration, 3),
                  "frames_per_second": round(frames / seconds_per_iteration, 3)}
         peak = peak_bytes(self.device)
         append_row(self.run.path / "stats.jsonl", {
             "scale": self.scale, "iteration": self.iteration, "losses": losses,
-            "phase_seconds": self.trainer.clock.take(), **rates, "peak_bytes": peak})
-        left = (self.plan.iterations - self.iteration) * seconds_per_iteration
-        # An iteration costs its voxels, and as much again as 4000 of them for its launches (16 channels, 2 cores).
-        cost = [(4000 + plan.height * plan.width * plan.frames_made) * plan.channels for plan in self.run.plans]
-        later = seconds_per_iteration / cost[self.scale] * sum(
-            cost[n] * self.run.plans[n].iterations for n in range(self.scale + 1, len(cost)))
+            "phase_seconds": phase_seconds, **rates, "peak_bytes": peak})
+        left_scale, left_run = seconds_left(self.run.plans, self.scale, self.iteration, seconds_per_iteration)
         self.tell(StepLogged(scale=self.scale, iteration=self.iteration, losses=losses, **rates,
-                             seconds_left_scale=left, seconds_left_run=left + later, peak_bytes=peak))
+                             seconds_left_scale=left_scale, seconds_left_run=left_run, peak_bytes=peak))
 
     def _save(self) -> None:
         """Write networks, optimizers and place as one file, whole or not at all."""
@@ -284,7 +302,7 @@ class ScaleSession:
             "scale": self.scale, "height": self.plan.height, "width": self.plan.width, "kind": self.plan.kind,
             "iterations": self.plan.iterations, "noise_amp": self.data.noise_amp, "rec_psnr_db": round(psnr, 3),
             "seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3),
-            "device": describe_device(self.device), "losses": losses, "sha256": sha256,
+            "device": self.ranks.describe(self.device), "losses": losses, "sha256": sha256,
         })
         partial.rename(folder)
         sync_folder(self.run.path)

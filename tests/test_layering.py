@@ -15,9 +15,9 @@ LAYERS = ("kernels", "engine", "bench", "cli")  # each may import itself and wha
 # By import name, what setup.py declares: a library beyond these fails for whoever installs sgif.
 KERNEL_LIBRARIES = {"torch", "triton"}
 LIBRARIES = KERNEL_LIBRARIES | {"numpy", "PIL", "av", "safetensors", "rich", "jinja2"}
-BENCH_LIBRARIES = LIBRARIES | {"matplotlib", "pynvml"}  # the extra sgif[bench]
-
-RAY_USERS = {PurePosixPath(f"engine/fleet/{name}.py") for name in ("on_ray", "tasks")}  # the extra sgif[ray]
+# Those of extras, each imported where it is used: sgif[tensorboard], sgif[ray], sgif[bench], sgif[shell].
+BY_LAYER = {"kernels": KERNEL_LIBRARIES, "engine": LIBRARIES | {"tensorboard", "ray"},
+            "bench": LIBRARIES | {"matplotlib", "pynvml"}, "cli": LIBRARIES | {"shtab"}}
 
 PYTEST_BENCHES = "bench/bench_*.py"  # collected by path, as tests are, and like them users of `sgif.*`
 
@@ -57,8 +57,7 @@ def imported(path: PurePosixPath, tree: ast.AST) -> Iterator[tuple[int, str]]:
 def import_violations(path: PurePosixPath, source: str) -> list[str]:
     layer = path.parts[0]
     below = LAYERS[: LAYERS.index(layer) + 1]
-    libraries = {"kernels": KERNEL_LIBRARIES, "bench": BENCH_LIBRARIES}.get(layer, LIBRARIES)
-    libraries = libraries | {"ray"} if path in RAY_USERS else libraries
+    libraries = BY_LAYER[layer]
     found = []
     for line, name in imported(path, ast.parse(source)):
         where = f"{path}:{line}: "
@@ -121,7 +120,6 @@ def test_no_package_of_others_lies_in_the_tree() -> None:
         ("engine/trainer.py", "from kernels import op"),
         ("engine/trainer.py", "from ...outside import thing"),
         ("engine/trainer.py", "import scipy.linalg"),
-        ("engine/trainer.py", "import ray"),
         ("bench/cases.py", "from ..cli import main"),
     ],
 )
@@ -135,7 +133,6 @@ def test_import_rule_rejects(path: str, source: str) -> None:
         ("kernels/op.py", "import math\nimport torch.nn.functional as F\nimport triton\nfrom . import other"),
         ("engine/applications/motion.py", "from ...kernels import op\nfrom ..trainer import train\nfrom . import x"),
         ("cli/main.py", "from .. import bench, engine\nfrom rich.console import Console"),
-        ("engine/fleet/on_ray.py", "import ray"),
     ],
 )
 def test_import_rule_accepts(path: str, source: str) -> None:

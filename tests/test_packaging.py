@@ -66,6 +66,12 @@ def test_wheel_holds_the_templates_of_pages(wheel_files: set[str]) -> None:
     assert templates <= wheel_files
 
 
+def test_wheel_holds_the_topics_of_help(wheel_files: set[str]) -> None:
+    topics = {f"sgif/cli/topics/{path.name}" for path in (ROOT / "cli" / "topics").iterdir()}
+    assert topics
+    assert topics <= wheel_files
+
+
 def test_wheel_holds_nothing_else(wheel_files: set[str]) -> None:
     version = metadata.version("sgif")
     allowed = (f"sgif-{version}.dist-info/", *(f"sgif/{package}/" for package in PACKAGES))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..config import ConfigError, TrainConfig
+from ..launch import place
 from ..pyramid import ScalePlan, fit_size, plan_scales
 from .forecast import ScaleForecast, forecast_largest, largest_scale
 
@@ -84,13 +85,14 @@ def settings_that_fit(height: int, width: int, num_frames: int, config: TrainCon
 def available_bytes(device: torch.device) -> int | None:
     """Memory that this process can still get on `device`; None where the system does not say.
 
-    On a GPU what is free there and what torch has cached; on a CPU free RAM and swap, within a container's limit.
+    On a GPU what is free there and what torch has cached; on a CPU free RAM and swap, within a container's limit, and
+    of that the share of one of this launch's processes.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     figures = [figure for figure in (_system_bytes(), _container_bytes()) if figure is not None]
-    return min(figures, default=None)
+    return min(figures) // place().local_ranks if figures else None
 
 
 def gib_text(size: int) -> str:

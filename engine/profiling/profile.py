@@ -55,11 +55,19 @@ class Profile:
         """Whether any scale was."""
         return any(scale.measured for scale in self.scales)
 
+    @property
+    def training_seconds(self) -> float | None:
+        """What all iterations of these scales take at the speed that was measured; None where one was not."""
+        seconds = [scale.measured.seconds_per_step * scale.forecast.plan.iterations
+                   for scale in self.scales if scale.measured]
+        return sum(seconds) if len(seconds) == len(self.scales) else None
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {"schema": SCHEMA, "versions": {"sgif": package_version("sgif"), "torch": torch.__version__},
                 "clip": {"source": self.source, "frames": self.frames, "height": self.size[0], "width": self.size[1]},
                 "config": self.config.to_json(), "device": self.device, "notes": list(self.notes),
+                "training_seconds": self.training_seconds,
                 "scales": [scale.to_json() for scale in self.scales]}
 
 

@@ -24,6 +24,9 @@ class ScaleLog:
     iteration: int = 0
     """The last one of which there is a row."""
     peak_bytes: int = 0
+    iterations_per_second: float = 0.0
+    """In the last row, as `frames_per_second`."""
+    frames_per_second: float = 0.0
     losses: dict[str, Points] = field(default_factory=lambda: defaultdict(list))
     phase_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Per iteration; a row has the sum since the one before."""
@@ -57,6 +60,8 @@ def _scale_log(rows: dict[int, dict[str, Any]], iterations: int) -> ScaleLog:
     log = ScaleLog(iteration=max(rows, default=0))
     for iteration, row in rows.items():
         log.peak_bytes = max(log.peak_bytes, int(_finite(row.get("peak_bytes"))))
+        log.iterations_per_second = _finite(row.get("iterations_per_second"))
+        log.frames_per_second = _finite(row.get("frames_per_second"))
         for name, value in _numbers(row.get("losses")):
             if name in log.losses or len(log.losses) < MAX_NAMES:
                 log.losses[name].append((iteration / iterations, value))

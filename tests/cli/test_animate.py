@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from PIL import Image
 
@@ -32,6 +34,12 @@ def test_every_format_has_the_still_s_shape_and_the_clip_s_length_and_durations(
     clip = read_clip(path)
     assert tuple(clip.frames.shape) == (6, 12, 24, 3)
     assert clip.frame_ms == (80,) * 6
+
+
+def test_json_says_what_the_file_is(capsys):
+    assert main(["animate", "run", "still.png", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": "run/samples/animate_still_seed0.gif", "frames": 6,
+                                                   "height": 12, "width": 24, "seconds": 0.48}
 
 
 def test_the_command_and_python_give_the_same_frames():

@@ -109,6 +109,8 @@ def test_document_writes_the_result_and_what_shows_it(capsys, tmp_path, monkeypa
     assert out.splitlines()[-3:] == [str(root / name) for name in changed]
     assert "| fill | 0.5 |" in (root / "docs/fake.md").read_text()
     assert said(capsys, "document").out == ""  # nothing differs
+    (root / "docs/fake.md").write_text("<!-- bench-fake:begin -->\n<!-- bench-fake:end -->\n")
+    assert json.loads(said(capsys, "document", "--json").out) == [str(root / "docs/fake.md")]
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

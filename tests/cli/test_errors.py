@@ -1,5 +1,8 @@
 import errno
 import os
+import signal
+import sys
+import time
 
 import pytest
 import torch
@@ -101,6 +104,87 @@ def test_a_reader_that_leaves_early_is_no_error(fake_run, monkeypatch, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_an_interrupt_outside_training_ends_quietly(fake_run, monkeypatch, capsys):
-    monkeypatch.setattr(engine, "load_run", raising(KeyboardInterrupt()))
-    assert outcome(capsys, "info", "run") == (130, "")
+@pytest.mark.parametrize("words", [
+    ("info", "run"), ("sample", "run"), ("edit", "run", "a.gif"), ("animate", "run", "a.png"), ("report", "run"),
+    ("verify", "run"), ("eval", "a.gif", "b.gif"), ("profile", "a.gif"), ("bench",), ("bench", "compare", "a", "b"),
+    ("reproduce", "table1", "a.gif"), ("train", "a.gif"), ("superres", "a.gif"),
+], ids=" ".join)
+@pytest.mark.parametrize(("number", "name", "code"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)])
+def test_a_signal_outside_the_training_loop_is_one_sentence(words, number, name, code, monkeypatch, capsys, tmp_path):
+    def interrupted(*args, **settings):
+        os.kill(os.getpid(), number)
+        pytest.fail("still running")
+
+    before = signal.getsignal(number)
+    for function in ("load_run", "read_clip", "make_report", "verify_run", "load_features"):
+        monkeypatch.setattr(engine, function, interrupted)
+    monkeypatch.setattr("sgif.bench.suites.run_suite", interrupted)
+    monkeypatch.setattr("sgif.bench.compare.load_pairs", interrupted)
+    monkeypatch.chdir(tmp_path)
+    ended, said = outcome(capsys, *words)
+    assert (ended, said.splitlines()[-1]) == (code, f"sgif: stopped by {name}; no file is left half written")
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_end_of_an_import_that_would_swallow_it(number, monkeypatch, capsys, tmp_path):
+    (tmp_path / "swallows_signals.py").write_text(
+        f"import os, time\ntry:\n    os.kill(os.getpid(), {int(number)})\n    time.sleep(0.15)\nexcept BaseException:\n"
+        "    whole = False\nelse:\n    whole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def load_run(path):
+        import swallows_signals
+
+        assert swallows_signals.whole
+        time.sleep(5)
+        pytest.fail("still running")
+
+    monkeypatch.setattr(engine, "load_run", load_run)
+    assert outcome(capsys, "info", "run")[0] == 128 + number
+    assert sys.modules.pop("swallows_signals").whole
+
+
+def test_a_signal_that_waits_ends_training_before_it_begins(fake_train, monkeypatch, capsys, tmp_path):
+    (tmp_path / "signals_at_once.py").write_text(f"import os\nos.kill(os.getpid(), {int(signal.SIGINT)})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def read_clip(path, **window):
+        import signals_at_once  # noqa: F401
+        return clip
+
+    clip = engine.read_clip("a.gif")
+    fake_train(lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(engine, "read_clip", read_clip)
+    assert outcome(capsys, "train", "a.gif", "--quiet", "--preset", "draft") == (
+        130, "sgif: stopped by Ctrl-C; no file is left half written\n")
+    sys.modules.pop("signals_at_once")
+
+
+def test_a_signal_that_is_ignored_on_purpose_stays_ignored(monkeypatch, capsys):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(engine, "load_run", lambda path: os.kill(os.getpid(), signal.SIGINT) or raising(
+            RunError("it went on"))())
+        assert outcome(capsys, "info", "run") == (2, "sgif: it went on\n")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("form", ["gif", "mp4", "webp", "png"])
+def test_a_signal_while_a_clip_is_written_leaves_the_whole_ones(number, form, fake_run, monkeypatch, capsys):
+    whole = fake_run.sample_frames
+
+    def frames(index, **asked):
+        parts = whole(index, **asked)
+        yield next(parts)
+        if index == 1:
+            os.kill(os.getpid(), number)
+        yield from parts
+
+    monkeypatch.setattr(fake_run, "sample_frames", frames)
+    assert main(["sample", "run", "-n", "3", "--format", form]) == 128 + number
+    (first,) = (fake_run.path / "samples").iterdir()
+    assert capsys.readouterr().out == f"{first}\n"

@@ -96,5 +96,5 @@ def test_what_is_shown_is_by_the_options_and_the_terminal(options: dict[str, Any
 
 
 def test_on_a_terminal_it_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet_progress, "terminal", terminal)
+    monkeypatch.setattr(fleet_progress, "Console", terminal)
     assert isinstance(make_fleet_progress(["a"], quiet=False, json=False, stopping=lambda: False), FleetTable)

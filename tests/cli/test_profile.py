@@ -28,6 +28,7 @@ def test_profile_prints_tables_and_writes_files_named_after_the_clip(capsys, tmp
     lines = out.splitlines()
     assert lines[0] == "clip       some/sky.gif, 4 frames of 8x12"
     assert lines[-3:] == [f"profiles/sky/{name}" for name in ("profile.json", "profile.svg", "trace.json")]
+    assert [line for line in lines if line.endswith(" for 900 iterations of these scales, at the steps' speed")]
     rows = [line.split() for line in lines]
     row, = [row for row in rows if row[:4] == ["0", "8x12", "3D", "2"]]
     assert row[7].endswith("%")

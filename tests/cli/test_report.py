@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def test_the_path_is_printed_and_notes_go_to_standard_error(asked: list[Any], ca
     assert asked == [([Path("runs/a")], None, None)]
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("runs/a/report.html\n", "note: a note\n")
+
+
+def test_json_has_the_path_and_the_notes(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "runs/a", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"path": "runs/a/report.html", "notes": ["a note"]}
+    assert printed.err == ""
 
 
 def test_runs_file_and_device_arrive(asked: list[Any]) -> None:

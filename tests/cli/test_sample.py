@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from sgif.cli.main import main
@@ -12,6 +14,17 @@ def test_samples_are_files_named_by_seed_and_index(fake_run, capsys):
     assert printed.err == ""
     assert sorted(path.name for path in (fake_run.path / "samples").iterdir()) == names
     assert [(call["seed"], call["index"]) for call in fake_run.calls] == [(7, 0), (7, 1), (7, 2)]
+
+
+def test_json_is_a_line_per_file(fake_run, capsys):
+    assert main(["sample", "run", "-n", "2", "--frames", "6", "--size", "9x12", "--reconstruct", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    clip = {"frames": 6, "height": 9, "width": 12, "seconds": 0.45}
+    assert rows == [
+        {"path": str(fake_run.path / "samples/sample_seed0_000.gif"), **clip},
+        {"path": str(fake_run.path / "samples/sample_seed0_001.gif"), **clip},
+        {"path": str(fake_run.path / "samples/reconstruction.gif"), "frames": 4, "height": 51, "width": 89,
+         "seconds": 0.3}]
 
 
 def test_durations_are_the_clip_s_repeated_to_the_length(fake_run):
@@ -39,7 +52,7 @@ def test_size_and_scale_arrive_as_height_and_width(words, size, fake_run):
 def test_the_other_options_arrive_as_asked(fake_run):
     main(["sample", "run", "--start-scale", "1", "--device", "cpu"])
     assert fake_run.calls == [{"index": 0, "size": None, "frames": 4, "start_scale": 1, "loop": False, "seed": 0,
-                               "device": "cpu"}]
+                               "device": "cpu", "together": False}]
 
 
 @pytest.mark.parametrize(("words", "frames"), [([], 4), (["--frames", "9"], 9), (["--start-scale", "1"], 3)])

@@ -43,6 +43,13 @@ def test_make_prints_the_page_and_the_key(folder, capsys):
         "real/a.gif": True, "real/b.gif": True, "made/a.gif": False, "made/b.gif": False}
 
 
+def test_json_has_both_paths_and_the_notes(folder, capsys):
+    assert main(["study", "make", "--real", "real", "--generated", "made", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["page"], made["key"], made["clips"]) == ("study.html", "study.key.json", 4)
+    assert isinstance(made["notes"], list)
+
+
 def test_only_what_is_given_is_asked_for(folder, monkeypatch):
     seen = []
 

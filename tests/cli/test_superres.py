@@ -1,5 +1,6 @@
 """`sgif superres`: training with its own settings, then the enlargement; on a run, the enlargement alone."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,13 @@ def test_the_same_command_trains_no_more(capsys):
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1] == "again.webp"
     assert printed.err == "24x32 to 36x48: steps of 1.5, learned were 1.477\n"
+
+
+def test_json_is_training_s_events_and_then_the_file(capsys):
+    assert main(["superres", "waves.webp", "--factor", "1.5", "--steps", "1", *SMALL, "-o", "rows.webp", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row.get("event") for row in rows] == ["RunStarted", "RunFinished", None]
+    assert rows[-1] == {"path": "rows.webp", "frames": 6, "height": 36, "width": 48, "seconds": 0.48}
 
 
 def test_a_run_is_applied_and_not_trained(capsys):

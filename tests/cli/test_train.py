@@ -2,12 +2,14 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 
 from sgif import engine
 from sgif.cli.main import main
+from sgif.cli.progress import Quiet
 from sgif.cli.train import StopRequest, default_preset, default_run_dir
 from sgif.engine import ReadLimits, TrainingStopped
 from sgif.engine.config import preset_config
@@ -55,6 +57,28 @@ def test_json_mode_prints_nothing_but_json(trains, capsys):
     printed = capsys.readouterr()
     assert printed.err == ""
     assert [json.loads(line)["event"] for line in printed.out.splitlines()][::16] == ["RunStarted", "RunFinished"]
+
+
+def test_tensorboard_listens_too_and_the_command_that_shows_it_is_said(trains, monkeypatch, capsys, run_events):
+    class Log(Quiet):
+        heard: ClassVar = []
+
+        def __call__(self, event):
+            self.heard.append(event)
+
+    monkeypatch.setattr(engine, "TensorBoardLog", Log)
+    assert main(["train", "a.gif", "-o", "my run", "--tensorboard"]) == 0
+    assert "watching   tensorboard --logdir 'my run/tensorboard'" in capsys.readouterr().out.splitlines()
+    assert list(map(type, Log.heard)) == list(map(type, run_events))
+    assert main(["train", "a.gif", "-o", "my run", "--quiet"]) == 0
+    assert len(Log.heard) == len(run_events)
+
+
+def test_without_tensorboard_the_extra_is_named_and_nothing_is_trained(trains, monkeypatch, capsys):
+    monkeypatch.setattr("sgif.engine.tensorboard_log.find_spec", lambda name: None)
+    assert main(["train", "a.gif", "--tensorboard"]) == 2
+    assert capsys.readouterr().err.endswith("which is not installed: pip install 'sgif[tensorboard]'\n")
+    assert trains == []
 
 
 def test_training_ends_with_the_command_that_samples(trains, capsys):

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from sgif import engine
@@ -32,6 +34,14 @@ def test_what_is_wrong_is_marked_and_exit_code_2(checks, capsys):
     out, err = capsys.readouterr()
     assert out.splitlines()[1].split() == ["BAD", "scale_00", "another", r"\x1b[31m\nclip"]
     assert err == "sgif: 1 of the above is wrong, see BAD: get the run again or train anew\n"
+
+
+def test_json_is_a_line_per_check(checks, capsys):
+    checks[1] = Check(what="scale_00", ok=False, found="another clip")
+    assert main(["verify", "run", "--json"]) == 2
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"what": "clip.safetensors", "ok": True, "found": "fine"},
+        {"what": "scale_00", "ok": False, "found": "another clip"}]
 
 
 def test_what_is_no_run_is_one_sentence(tmp_path, capsys):

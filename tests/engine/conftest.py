@@ -17,6 +17,7 @@ from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event
 from sgif.engine.noise import fixed_noise, noise_amplitude
 from sgif.engine.pyramid import ScalePlan
+from sgif.engine.ranks import ALONE, Ranks
 from sgif.engine.runs import Run, load_run
 from sgif.engine.sampling import gather, reconstruct
 from sgif.engine.step import ScaleData, ScaleTrainer
@@ -101,15 +102,20 @@ def run_copy(run: Run, tmp_path: Path) -> Run:
 def make_trainer(tiny_run: TinyRun, tiny_config: Callable[..., TrainConfig]) -> Callable[..., ScaleTrainer]:
     """A trainer of one scale of the tiny run, above its trained scales, with changed settings."""
     def make(scale: int, device: torch.device = CPU, *, frames: int | None = None, **changes: Any) -> ScaleTrainer:
-        run, config = tiny_run.run, tiny_config(**changes)
-        coarser = run.stages(device, scale)
-        z_fixed = run.z_fixed if config.slow_motion == 1 else fixed_noise(run.plans[0], run.num_frames, config)
-        real, reconstruction, noise_amp = run.real[scale], None, 1.0
-        if coarser:
-            reconstruction = gather(reconstruct(coarser, z_fixed), z_fixed.shape[2])
-            noise_amp = noise_amplitude(reconstruction[:, :, ::config.slow_motion], real, 0.1)
-        data = ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=z_fixed, noise_amp=noise_amp)
-        plan = replace(run.plans[scale], iterations=config.iterations[0], slow_motion=config.slow_motion,
-                       frames_per_step=frames or run.plans[scale].frames_per_step)
-        return ScaleTrainer(plan, config, coarser, data, device)
+        return trainer_above(tiny_run.run, scale, tiny_config(**changes), device, frames=frames)
     return make
+
+
+def trainer_above(run: Run, scale: int, config: TrainConfig, device: torch.device = CPU, *, frames: int | None = None,
+                  ranks: Ranks = ALONE) -> ScaleTrainer:
+    """A trainer of one scale above the trained scales of `run`."""
+    coarser = run.stages(device, scale)
+    z_fixed = run.z_fixed if config.slow_motion == 1 else fixed_noise(run.plans[0], run.num_frames, config)
+    real, reconstruction, noise_amp = run.real[scale], None, 1.0
+    if coarser:
+        reconstruction = gather(reconstruct(coarser, z_fixed), z_fixed.shape[2])
+        noise_amp = noise_amplitude(reconstruction[:, :, ::config.slow_motion], real, 0.1)
+    data = ScaleData(real=real, coarser_reconstruction=reconstruction, z_fixed=z_fixed, noise_amp=noise_amp)
+    plan = replace(run.plans[scale], iterations=config.iterations[0], slow_motion=config.slow_motion,
+                   frames_per_step=frames or run.plans[scale].frames_per_step)
+    return ScaleTrainer(plan, config, coarser, data, device, ranks)

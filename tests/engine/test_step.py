@@ -7,109 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import batch_norm, interpolate, leaky_relu, pad
+from torch.nn.functional import interpolate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sgif.engine.critics import Critic
-from sgif.engine.generator import NUM_CONVS, Generator
-from sgif.engine.layers import Conv
 from sgif.engine.step import Draw, Losses, ScaleData, ScaleTrainer
 
+from .plain_step import WEIGHTS, assert_gradients_match, assert_losses_match, doubles, plain_step, shift_norms
+
 MakeTrainer = Callable[..., ScaleTrainer]
-Weights = dict[str, Tensor]
-
-# Figures that none of the presets has, so that each is seen to be used where it belongs.
-WEIGHTS = {"image_weight": 1.3, "video_weight": 4.1, "rec_weight": 17.0, "stat_weight": 2.9, "gp_weight": 0.37}
-
-
-# ---- the same step in plain torch ------------------------------------------------------------------------------------
-
-
-def surrounded(x: Tensor, space: str, time: str) -> Tensor:
-    """`x` with one more value at both ends of its axes, one axis after the other."""
-    for axis, mode in enumerate((space, space, *([time] if x.dim() == 5 else []))):
-        if mode == "zeros":
-            x = pad(x, (0, 0) * axis + (1, 1))
-        elif mode != "none":
-            dim, size = x.dim() - 1 - axis, x.shape[x.dim() - 1 - axis]
-            low, high = (0, size - 1) if mode == "replicate" else (1, size - 2)
-            x = torch.cat((x.narrow(dim, low, 1), x, x.narrow(dim, high, 1)), dim)
-    return x
-
-
-def convolved(x: Tensor, conv: Conv, weights: Weights) -> Tensor:
-    if conv.kind == "r2plus1d":
-        x = torch.conv3d(surrounded(x, conv.pad_space, "none"), weights["spatial"])
-        return torch.conv3d(surrounded(x, "none", conv.pad_time), weights["temporal"])
-    x = surrounded(x, conv.pad_space, conv.pad_time)
-    if conv.kind == "depthwise":
-        x = torch.conv3d(x, weights["spatial"][:, None, None], groups=x.shape[1])
-        x = torch.conv3d(x, weights["temporal"][:, None, :, None, None], groups=x.shape[1])
-        return torch.conv3d(x, weights["pointwise"][:, :, None, None, None])
-    return (torch.conv2d if conv.kind == "2d" else torch.conv3d)(x, weights["weight"])
-
-
-def below(weights: Weights, prefix: str) -> Weights:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-
-
-def plain_blocks(network: Generator | Critic, weights: Weights, x: Tensor) -> Tensor:
-    for n, block in enumerate(network.blocks):
-        x = convolved(x, block.conv, below(weights, f"blocks.{n}.conv."))
-        gamma, beta = weights[f"blocks.{n}.gamma"], weights[f"blocks.{n}.beta"]
-        x = leaky_relu(batch_norm(x, None, None, gamma, beta, training=True), 0.2)
-    return convolved(x, network.tail, below(weights, "tail."))
-
-
-def plain_residual(generator: Generator, weights: Weights, x: Tensor) -> Tensor:
-    x = pad(x, (NUM_CONVS,) * 4) if generator.pad_once else x
-    if generator.is_3d:
-        return plain_blocks(generator, weights, x) + weights["tail_bias"].view(3, 1, 1, 1)
-    last = x.shape[2] - 1
-    frames = [torch.cat((x[:, :, max(t - 1, 0)], x[:, :, t], x[:, :, min(t + 1, last)]), 1) for t in range(last + 1)]
-    # the order of the frames is free: a norm sees all of them
-    out = plain_blocks(generator, weights, torch.cat(frames)) + weights["tail_bias"].view(3, 1, 1)
-    return torch.stack(out.chunk(last + 1), 2)
-
-
-def frames_of(clip: Tensor) -> Tensor:
-    return torch.cat(clip.unbind(2))
-
-
-def plain_penalty(critic: Critic, weights: Weights, real: Tensor, fake: Tensor, mix: Tensor, norm: str) -> Tensor:
-    x = (mix * real + (1 - mix) * fake).detach().requires_grad_()
-    gradient, = torch.autograd.grad(plain_blocks(critic, weights, x).sum(), x, create_graph=True)
-    length = gradient.norm(dim=1) if norm == "voxel" else gradient.flatten(1).norm(dim=1)
-    return ((length - 1) ** 2).mean()
-
-
-def plain_color_loss(fake: Tensor, real: Tensor) -> Tensor:
-    distances = []
-    for t in range(fake.shape[2]):
-        pixels = [clip[0, :, t].flatten(1) for clip in (fake, real)]
-        means, covs = [p.mean(1) for p in pixels], [torch.cov(p, correction=0) for p in pixels]
-        distances.append((means[0] - means[1]).norm() + (covs[0] - covs[1]).norm())
-    return torch.stack(distances).mean()
-
-
-def doubles(network: torch.nn.Module) -> Weights:
-    return {name: p.detach().double().requires_grad_() for name, p in network.named_parameters()}
-
-
-def plain_gradients(total: Tensor, weights: Weights) -> Weights:
-    gradients = torch.autograd.grad(total, list(weights.values()), allow_unused=True, retain_graph=True)
-    return {name: torch.zeros_like(w) if g is None else g for (name, w), g in zip(weights.items(), gradients,
-                                                                                 strict=True)}
-
-
-def assert_gradients_match(network: torch.nn.Module, expected: Weights, label: str) -> None:
-    largest = max(float(g.abs().max()) for g in expected.values())
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, f"{label} {name}"
-        error = float((parameter.grad.double() - expected[name]).abs().max())
-        # float32 through five layers and two derivatives: 1e-5 measured
-        assert error <= 2e-4 * float(expected[name].abs().max()) + 2e-6 * largest, f"{label} {name}: {error}"
-
 
 CASES = [(0, {}), (1, {"separable": "r2plus1d"}), (1, {"separable": "dense", "gp_norm": "sample"}), (2, {}),
          (0, {"padding": "once"}), (2, {"padding": "reflect"}), (1, {"padding": "replicate", "checkpointing": True})]
@@ -118,45 +23,16 @@ CASES = [(0, {}), (1, {"separable": "r2plus1d"}), (1, {"separable": "dense", "gp
 @pytest.mark.parametrize(("scale", "changes"), CASES, ids=str)
 def test_step_matches_plain_torch(scale: int, changes: dict[str, Any], make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(scale, **WEIGHTS, **changes)
-    with torch.no_grad():
-        for network in trainer.networks.values():
-            for name, parameter in network.named_parameters():
-                if "gamma" in name or "beta" in name:
-                    parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
+    shift_norms(trainer)
     before = {name: doubles(network) for name, network in trainer.networks.items()}
     draw = trainer.draw(3, 0)
     losses, batch = trainer.train_step(3), trainer.prepare(draw)
-    config, real, generator = trainer.config, draw.real.double(), before["generator"]
-
-    clips = torch.tanh(plain_residual(trainer.generator, generator, batch.inputs.double()))
-    if batch.coarser is not None:
-        up = [interpolate(frame.double(), size=trainer.plan.size, mode="bilinear") for frame in batch.coarser.unbind(2)]
-        clips = clips + torch.stack(up, 2)
-    fake, reconstruction = clips[:1], clips[1:]
-
-    expected: dict[str, Tensor] = {}
-    inputs = {"image": (trainer.critics["image"], frames_of(real), frames_of(fake.detach()), draw.image_mix),
-              "video": (trainer.critics["video"], real, fake.detach(), draw.video_mix)}
-    for name, (critic, real_x, fake_x, mix) in inputs.items():
-        weights = before[f"{name}_critic"]
-        expected[f"D/{name}"] = plain_blocks(critic, weights, fake_x).mean() - plain_blocks(critic, weights,
-                                                                                            real_x).mean()
-        expected[f"D/{name}_gp"] = plain_penalty(critic, weights, real_x, fake_x, mix.double(), config.gp_norm)
-        total = expected[f"D/{name}"] + 0.37 * expected[f"D/{name}_gp"]
-        assert_gradients_match(critic, plain_gradients(total, weights), name)
-
-    # The generator meets the critics that have just learned.
-    image, video = trainer.critics["image"], trainer.critics["video"]
-    expected |= {"G/image": -plain_blocks(image, doubles(image), frames_of(fake)).mean(),
-                 "G/video": -plain_blocks(video, doubles(video), fake).mean(),
-                 "G/rec": (reconstruction - real).abs().mean(), "G/stat": plain_color_loss(fake, real)}
-    total = 1.3 * expected["G/image"] + 4.1 * expected["G/video"] + 17 * expected["G/rec"] + 2.9 * expected["G/stat"]
-    assert_gradients_match(trainer.generator, plain_gradients(total, generator), "generator")
-
-    assert losses.keys() == expected.keys()
-    for name, value in expected.items():
-        assert losses[name].dtype == torch.float32
-        assert float(losses[name]) == pytest.approx(float(value.detach()), rel=1e-4, abs=1e-5), name
+    learned = {name: doubles(critic) for name, critic in trainer.networks.items() if name != "generator"}
+    plain = plain_step(trainer, before, learned, [(draw, batch)])
+    for name, network in trainer.networks.items():
+        assert_gradients_match({key: p.grad for key, p in network.named_parameters()}, plain.gradients[name], name)
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
+    assert_losses_match(losses, plain.losses)
 
 
 @pytest.mark.parametrize("beta1", [0.5, 0.0])

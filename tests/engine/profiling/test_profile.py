@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,14 @@ def test_every_scale_is_forecast_and_measured(made: tuple[Profile, Path]) -> Non
         assert scale.measured.phase_seconds.keys() == PHASES == scale.forecast.step_phases.keys() - {"other"}
         assert 0.5 < sum(scale.measured.phase_seconds.values()) / scale.measured.seconds_per_step < 1.01
         assert scale.measured.steps == 2
+
+
+def test_all_iterations_take_what_their_steps_took(made: tuple[Profile, Path]) -> None:
+    found, _ = made
+    assert found.training_seconds == pytest.approx(6 * sum(
+        scale.measured.seconds_per_step for scale in found.scales if scale.measured))
+    unmeasured = replace(found.scales[0], measured=None)
+    assert replace(found, scales=(unmeasured, *found.scales[1:])).training_seconds is None
 
 
 def test_the_files_are_whole(made: tuple[Profile, Path]) -> None:
