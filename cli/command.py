@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import os
 import signal
@@ -220,20 +219,7 @@ def speaker() -> str:
 
 def explain(error: Exception) -> tuple[str, int]:
     """The sentence for the user and the exit code."""
-    from ..engine import ClipError, RunError
-    from ..engine.trouble import is_out_of_memory
+    from ..engine.explain import explain as sentence_of
 
-    # Plain ValueErrors too: the engine's public functions check what they are given and say what they expected.
-    if isinstance(error, ClipError | ConfigError | RunError) or type(error) is ValueError:
-        return str(error), USER_ERROR
-    if is_out_of_memory(error):
-        return ("out of memory: try --checkpointing, fewer --frames-per-step or a smaller --max-size or --size",
-                USER_ERROR)
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f": {error.filename}" if error.filename is not None else ""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"no space left on the disk{where}; make room and run the same command again", USER_ERROR
-        if error.errno == errno.EROFS:
-            return f"read-only file system{where}; name a place that can be written to with --output", USER_ERROR
-        return f"{(error.strerror or 'the system refused').lower()}{where}", USER_ERROR
-    return f"this is a bug: {type(error).__name__}: {error} (--debug shows where)", BROKEN
+    sentence, bug = sentence_of(error)
+    return sentence, BROKEN if bug else USER_ERROR

@@ -12,6 +12,7 @@ from .command import Command, CommandGroup, Parser, add_commands, run_parsed
 from .completion import COMPLETION
 from .edit import EDIT, INPAINT
 from .eval import EVAL
+from .fleet import FLEET
 from .help import HELP
 from .info import INFO
 from .profile import PROFILE
@@ -26,6 +27,7 @@ from .watch import WATCH
 
 COMMANDS: tuple[Command | CommandGroup, ...] = (
     TRAIN,
+    FLEET,
     SAMPLE,
     EDIT,
     INPAINT,

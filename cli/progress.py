@@ -98,16 +98,12 @@ class PlainLines(Quiet):
                     self.say(f"note       {printable(note)}")
 
 
-class LiveDisplay(PlainLines):
-    """The same lines, and below them the current scale: bar, speed, time left, losses."""
+class OnTerminal(Quiet):
+    """Lines, and below them what `__rich__` shows, four times a second, from a thread of the display's own."""
 
     def __init__(self, console: Console, stopping: Callable[[], bool]) -> None:
-        super().__init__()
         self.console, self.stopping = console, stopping
         self.live = Live(self, console=console, refresh_per_second=4, transient=True)
-        self.iteration = 0
-        self.logged: StepLogged | None = None
-        self.logged_at = 0.0
 
     def __enter__(self) -> Self:
         self.live.start()
@@ -118,6 +114,20 @@ class LiveDisplay(PlainLines):
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def __rich__(self) -> RenderableType:
+        raise NotImplementedError
+
+
+class LiveDisplay(OnTerminal, PlainLines):
+    """The same lines, and below them the current scale: bar, speed, time left, losses."""
+
+    def __init__(self, console: Console, stopping: Callable[[], bool]) -> None:
+        PlainLines.__init__(self)
+        OnTerminal.__init__(self, console, stopping)
+        self.iteration = 0
+        self.logged: StepLogged | None = None
+        self.logged_at = 0.0
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -134,7 +144,6 @@ class LiveDisplay(PlainLines):
                 super().__call__(event)
 
     def __rich__(self) -> RenderableType:
-        """Called by the display's own thread, four times a second."""
         scale, logged = self.scale, self.logged
         if scale is None:
             return Text()

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..engine.config import TrainConfig
 from ..engine.events import Event, RunStarted, ScaleStarted, StepLogged
+from ..engine.fleet.news import News
 from ..engine.wording import seconds_text, size_text
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -67,10 +68,10 @@ def sparkline(values: Sequence[float]) -> str:
                    for value in values)
 
 
-def event_json(event: Event) -> str:
-    """One line; `event` is the event's class."""
+def event_json(event: Event | News, **more: Any) -> str:
+    """One line; `event` is the event's class, `more` stands before the rest."""
     values = {field.name: getattr(event, field.name) for field in fields(event)}
-    return json_text({"event": type(event).__name__, **values})
+    return json_text({"event": type(event).__name__, **more, **values})
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

@@ -1,11 +1,13 @@
-"""Which clips are meant by the paths of clips and of folders of them."""
+"""Which clips are meant by the paths of clips and of folders of them, and names for folders of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .clip import FRAME_SUFFIXES, ClipError, natural_order
+from .config import ConfigError
 
 CLIP_SUFFIXES = {".gif", ".apng", ".webp", ".mp4", ".webm", ".mov"}
 
@@ -34,3 +36,20 @@ def _clips_in(folder: Path) -> list[Path]:
     if not found:
         raise ClipError(f"{folder} holds neither frames nor clips: give a clip, or a folder of either")
     return sorted(found, key=lambda entry: natural_order(entry.name))
+
+
+def clip_stem(source: str) -> str:
+    """Of a clip's name what every file system and address takes."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source).resolve().stem).strip("-")[:40] or "clip"
+
+
+def digest_name(source: str, digest: str) -> str:
+    """The same and the beginning of the clip's digest: clips of one name are told apart."""
+    return f"{clip_stem(source)}-{digest[:8]}"
+
+
+def refuse_twice(names: Sequence[str], sources: Sequence[str]) -> None:
+    """Raises ConfigError where two of `sources` have one name."""
+    for name, source in zip(names, sources, strict=True):
+        if names.count(name) > 1:
+            raise ConfigError(f"{source} is given twice: expected every clip once")

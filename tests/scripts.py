@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 
 
 def load_script(name: str, folder: str = "docs") -> ModuleType:

@@ -15,8 +15,8 @@ LAYERS = ("kernels", "engine", "bench", "cli")  # each may import itself and wha
 # By import name, what setup.py declares: a library beyond these fails for whoever installs sgif.
 KERNEL_LIBRARIES = {"torch", "triton"}
 LIBRARIES = KERNEL_LIBRARIES | {"numpy", "PIL", "av", "safetensors", "rich", "jinja2", "filelock"}
-# Those of extras, each imported where it is used: sgif[tensorboard], sgif[bench], sgif[shell].
-BY_LAYER = {"kernels": KERNEL_LIBRARIES, "engine": LIBRARIES | {"tensorboard"},
+# Those of extras, each imported where it is used: sgif[tensorboard], sgif[ray], sgif[bench], sgif[shell].
+BY_LAYER = {"kernels": KERNEL_LIBRARIES, "engine": LIBRARIES | {"tensorboard", "ray"},
             "bench": LIBRARIES | {"matplotlib", "pynvml"}, "cli": LIBRARIES | {"shtab"}}
 
 PYTEST_BENCHES = "bench/bench_*.py"  # collected by path, as tests are, and like them users of `sgif.*`

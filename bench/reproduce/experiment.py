@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...engine import Clip, ConfigError, Run, TrainingStopped, evaluate, train, write_clip
+from ...engine.clip_paths import digest_name, refuse_twice
 from ...engine.config import Preset, TrainConfig
 from ...engine.device import resolve_device
 from ...engine.events import Listener
@@ -157,11 +157,6 @@ def folder_names(clips: Sequence[Clip]) -> list[str]:
     Raises:
         ConfigError: a clip is there twice.
     """
-    names = []
-    for clip in clips:
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(clip.source).resolve().stem).strip("-")[:40] or "clip"
-        names.append(f"{stem}-{clip.digest()[:8]}")
-    for name, clip in zip(names, clips, strict=True):
-        if names.count(name) > 1:
-            raise ConfigError(f"{clip.source} is given twice: expected every clip once")
+    names = [digest_name(clip.source, clip.digest()) for clip in clips]
+    refuse_twice(names, [clip.source for clip in clips])
     return names

@@ -7,15 +7,13 @@ would be decoded at once: ablations of nine clips with 20 frames of 96x128 are 2
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ...engine import load_run, read_clip
 from ...engine.clip import Clip
+from ...engine.pages.moving import moving_image
 from ...engine.pages.render import render
 from ...engine.runs import Run
 from ...engine.storage import write_bytes
@@ -23,7 +21,6 @@ from ..environment import counted
 from .results import Result, caption, clip_rows, headings, mean_rows, verdict, warnings_of
 
 SHOWN = 3  # samples of each model, the first ones
-QUALITY = 85  # of the copies in the page; the samples beside it are lossless
 TITLES = {"table1": "SinGAN-GIF beside SinGAN (All Frames)", "ablations": "SinGAN-GIF and what its parts are for",
           "quality": "SinGAN-GIF after fewer and after more iterations"}
 
@@ -57,8 +54,5 @@ def clip_view(result: Result, clip: Mapping[str, Any], folder: Path) -> dict[str
 
 
 def picture(clip: Clip | Run) -> dict[str, Any]:
-    """A clip as one image that moves: WebP in base64 and its size."""
-    first, *others = map(Image.fromarray, clip.frames.numpy())
-    file = io.BytesIO()
-    first.save(file, "WEBP", save_all=True, append_images=others, duration=list(clip.frame_ms), loop=0, quality=QUALITY)
-    return {"webp": base64.b64encode(file.getvalue()).decode(), "width": first.width, "height": first.height}
+    """A clip as the template takes it; the samples beside the page are lossless."""
+    return moving_image(clip.frames, clip.frame_ms)
