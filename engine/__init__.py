@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from .metrics.features import load_features
     from .report.make import make_report
     from .runs import Run, load_run
+    from .scale_session import TrainingStopped
     from .stills import read_still
     from .storage import RunError
     from .study.make import make_study
     from .study.score import score_study
     from .tensorboard_log import TensorBoardLog
-    from .trainer import TrainingStopped, train
+    from .trainer import train
     from .trouble import UntrainableError
     from .verify import verify_run
     from .watch import RunProgress, watch_run
@@ -45,7 +46,7 @@ _HOME = {
     "Evaluation": "metrics.evaluate", "evaluate": "metrics.evaluate", "evaluate_run": "metrics.evaluate",
     "load_features": "metrics.features",
     "Clip": "clip", "ClipError": "clip", "ConfigError": "config", "Run": "runs", "RunError": "storage",
-    "TrainConfig": "config", "TrainingStopped": "trainer", "edit_frames": "applications.edit",
+    "TrainConfig": "config", "TrainingStopped": "scale_session", "edit_frames": "applications.edit",
     "frames_from_tensor": "clip", "inpaint_frames": "applications.inpaint", "load_run": "runs",
     "preset_config": "config", "ReadLimits": "limits", "read_clip": "clip", "read_mask": "masks", "train": "trainer",
     "make_report": "report.make", "make_study": "study.make", "score_study": "study.score", "verify_run": "verify",

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from ..clip import Clip
 from ..events import Event, StepDone
 from ..explain import explain
-from ..trainer import TrainingStopped, train
+from ..scale_session import TrainingStopped
+from ..trainer import train
 from .news import Ended, Progressed, Tell
 from .plan import Job
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from sgif.engine import scale_session, trainer
 from sgif.engine import step as step_module
-from sgif.engine import trainer
 from sgif.engine.config import TrainConfig
 from sgif.engine.noise import noise_seed, scale_noise
 from sgif.engine.pyramid import ScalePlan
@@ -90,7 +90,7 @@ def main(folder: Path, tiny: Path) -> None:
     def no_preview(path: Path, *_: Any) -> None:
         path.touch()
 
-    trainer.write_preview, trainer._report = no_preview, lambda run: (None, ())
+    scale_session.write_preview, trainer._report = no_preview, lambda run: (None, ())
     learn(folder / "unbroken")
 
     losses, reconstruction_loss = count(1), step_module.reconstruction_loss
@@ -105,7 +105,7 @@ def main(folder: Path, tiny: Path) -> None:
 
     try:
         learn(folder / "stopped", lambda done: ranks.index == 1 and done == STOPPED_AT)
-    except trainer.TrainingStopped as stopped:
+    except scale_session.TrainingStopped as stopped:
         (folder / f"stopped_rank{ranks.index}.json").write_text(json.dumps([stopped.scale, stopped.iteration]))
     learn(folder / "stopped")
 

@@ -19,8 +19,9 @@ from sgif.engine.events import RunStarted, ScaleStarted
 from sgif.engine.profiling import memory
 from sgif.engine.profiling.forecast import forecast_largest, forecast_scale
 from sgif.engine.runs import Run
+from sgif.engine.scale_session import TrainingStopped
 from sgif.engine.storage import RunError
-from sgif.engine.trainer import TrainingStopped, train
+from sgif.engine.trainer import train
 
 from .conftest import CPU
 

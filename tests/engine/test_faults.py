@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from sgif.engine import trainer
+from sgif.engine import scale_session
 from sgif.engine.clip import Clip
 from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event, StepDone
-from sgif.engine.trainer import TrainingStopped, train
+from sgif.engine.scale_session import TrainingStopped
+from sgif.engine.trainer import train
 
 from .same_run import assert_same_run
 
@@ -42,7 +43,7 @@ def test_a_folder_that_vanishes_ends_training_and_is_not_made_again(save_seconds
 
 def test_a_clock_that_goes_back_changes_nothing(clip: Clip, tiny_config: MakeConfig, tiny_run: Any, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
     path, asked = tmp_path / "run", iter(range(100))
     for _ in range(2):
         with pytest.raises(TrainingStopped):

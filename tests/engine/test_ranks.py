@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgif.engine import trainer
+from sgif.engine import scale_session, trainer
 from sgif.engine.clip import Clip
 from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event, RunFinished, RunStarted
@@ -179,7 +179,7 @@ def test_when_one_dies_the_other_says_so_and_one_process_goes_on(folder: Path, c
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no answer from the other processes" in (folder / "lost_rank0.txt").read_text()
     assert not (folder / "lost_rank1.txt").exists()
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
     monkeypatch.setattr(trainer, "_report", lambda run: (None, ()))
     path = Path(shutil.copytree(folder / "killed", tmp_path / "killed"))
     events: list[Event] = []

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from sgif.engine import trainer
+from sgif.engine import scale_session
 from sgif.engine.clip import Clip
 from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event, RunStarted, ScaleStarted, StepDone
+from sgif.engine.scale_session import TrainingStopped
 from sgif.engine.storage import write_tensors
-from sgif.engine.trainer import TrainingStopped, train
+from sgif.engine.trainer import train
 
 from .same_run import assert_same_run
 
@@ -27,7 +28,7 @@ MakeConfig = Callable[..., TrainConfig]
 @pytest.fixture
 def no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoding the preview takes longer than a tiny scale's training; here only its place is filled."""
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
 
 
 # ---- stopped ---------------------------------------------------------------------------------------------------------
@@ -91,8 +92,8 @@ class Killer:
         monkeypatch.setattr(os, "replace", self.deadly(os.replace, "replace", lambda args: args[1]))
         monkeypatch.setattr(Path, "rename", self.deadly(Path.rename, "rename", lambda args: args[1]))
         monkeypatch.setattr(Path, "mkdir", self.deadly(Path.mkdir, "mkdir", lambda args: args[0]))
-        append = trainer.append_row
-        monkeypatch.setattr(trainer, "append_row", self.deadly(append, "append", lambda args: args[0]))
+        append = scale_session.append_row
+        monkeypatch.setattr(scale_session, "append_row", self.deadly(append, "append", lambda args: args[0]))
 
     def deadly(self, function: Callable[..., Any], name: str, target: Callable[[Any], Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:

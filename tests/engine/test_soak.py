@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sgif.engine import trainer
+from sgif.engine import scale_session
 from sgif.engine.clip import Clip
 from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event, StepDone, StepLogged
@@ -66,7 +66,7 @@ def test_the_log_of_a_scale_ends_growing(clip: Clip, tiny_config: MakeConfig, tm
 @pytest.mark.timeout(3600)
 def test_many_steps_take_no_more_memory(clip: Clip, tiny_config: MakeConfig, tmp_path: Path,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
     steps = int(os.environ.get("SGIF_SOAK_STEPS", "2000"))
     memory: list[int] = []
     found: set[tuple[int, int, int]] = set()

@@ -15,9 +15,10 @@ from sgif.engine import tensorboard_log
 from sgif.engine.clip import Clip
 from sgif.engine.config import ConfigError, TrainConfig
 from sgif.engine.events import RunStarted, ScaleStarted, StepLogged, tell_all
+from sgif.engine.scale_session import TrainingStopped
 from sgif.engine.storage import RunError
 from sgif.engine.tensorboard_log import TensorBoardLog
-from sgif.engine.trainer import TrainingStopped, train
+from sgif.engine.trainer import train
 
 pytest.importorskip("tensorboard", reason="the extra sgif[tensorboard] is not installed")
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -81,7 +82,7 @@ def test_the_real_clip_is_the_scale_s(logged: tuple[Path, list[Any]], run: Any) 
 
 def test_a_run_that_goes_on_replaces_what_it_does_again(clip: Clip, tiny_config: MakeConfig, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sgif.engine.trainer.write_preview", write_small_preview)
+    monkeypatch.setattr("sgif.engine.scale_session.write_preview", write_small_preview)
     config, run_dir = tiny_config(iterations=6, log_every=1), tmp_path / "run"
     asked: list[bool] = []
     with TensorBoardLog() as log, pytest.raises(TrainingStopped):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgif.engine import trainer
+from sgif.engine import scale_session
 from sgif.engine.clip import Clip, read_clip
 from sgif.engine.config import ConfigError, TrainConfig
 from sgif.engine.events import Event, RunFinished, RunStarted, ScaleFinished, ScaleStarted, StepDone, StepLogged
@@ -26,7 +26,7 @@ TERMS = {"D/image", "D/image_gp", "D/video", "D/video_gp", "G/image", "G/video",
 @pytest.fixture
 def no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoding the preview takes longer than a tiny scale's training."""
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
 
 
 def of(kind: type, events: list[Event]) -> list[Any]:

@@ -12,16 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgif.engine import trainer, trouble
+from sgif.engine import scale_session, trainer, trouble
 from sgif.engine.clip import Clip
 from sgif.engine.config import TrainConfig
 from sgif.engine.events import Event, ScaleGoesBack
 from sgif.engine.profiling import memory
 from sgif.engine.report.make import make_report
 from sgif.engine.runs import Run, load_run
+from sgif.engine.scale_session import TrainingStopped
 from sgif.engine.step import ScaleTrainer
 from sgif.engine.storage import RunError, read_json, read_tensors, write_json, write_tensors
-from sgif.engine.trainer import TrainingStopped, train
+from sgif.engine.trainer import train
 from sgif.engine.trouble import LOSS_LIMIT, Diverged, LossWatch, UntrainableError, is_out_of_memory, next_try
 
 from .same_run import assert_same_run
@@ -59,7 +60,7 @@ def test_a_watch_that_has_seen_nothing_has_nothing_to_say() -> None:
 
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Previews and the report take longer than a tiny run; here only their places are filled."""
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
     monkeypatch.setattr(trainer, "_report", lambda run: ((run.path / "report.html").touch(), ()))
 
 
@@ -205,7 +206,7 @@ def test_no_state_that_is_not_finite_is_ever_saved(clip: Clip, tiny_config: Make
         saved.append(place.get("iteration", -1))
         return write_tensors(path, tensors, **place)
 
-    monkeypatch.setattr(trainer, "write_tensors", look)
+    monkeypatch.setattr(scale_session, "write_tensors", look)
     for iteration in (0, 4, 5):  # 5: the last one
         with monkeypatch.context() as patch:
             spoiled(patch, spoil_weights(0, iteration, 3))

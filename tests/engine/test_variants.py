@@ -17,9 +17,10 @@ from sgif.engine.profiling.forecast import forecast_scale, step_shapes
 from sgif.engine.pyramid import plan_scales
 from sgif.engine.runs import Run, load_run
 from sgif.engine.sampling import NOISE_FRAMES, run_scales
+from sgif.engine.scale_session import TrainingStopped
 from sgif.engine.step import ScaleTrainer
 from sgif.engine.storage import read_json
-from sgif.engine.trainer import TrainingStopped, train
+from sgif.engine.trainer import train
 from sgif.kernels import PhiloxNoise
 
 from .inputs import normal
@@ -66,7 +67,7 @@ def test_a_critic_of_weight_0_is_not_in_the_forecast(weight: str, network: str, 
 @pytest.mark.parametrize("variant", ["no-image-critic", "no-video-critic", "no-colour-loss", "all-2d", "r2plus1d"])
 def test_a_variant_trains_resumes_and_samples(variant: str, clip: Clip, tiny_config: MakeConfig, tmp_path: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sgif.engine.trainer.write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr("sgif.engine.scale_session.write_preview", lambda path, *_: path.touch())
     config = tiny_config(min_size_px=10, iterations=3, **VARIANTS[variant])
     unbroken = train(clip, tmp_path / "unbroken", config)
     run = broken_and_resumed(clip, tmp_path / "broken", config)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sgif.bench.reproduce.experiment import Experiment, reproduce
-from sgif.engine import trainer
+from sgif.engine import scale_session
 from sgif.engine.clip import Clip
 from sgif.engine.metrics.features import Features, Inception, load_features
 from sgif.engine.metrics.weights import tensor_shapes
@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {"device": "cpu", "threads": 1, "fuse": False, "memor
 @pytest.fixture(autouse=True)
 def no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoding the previews takes longer than training here; only their place is filled."""
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
 
 
 def waves(seed: int, frames: int = 4, height: int = 20, width: int = 26) -> Tensor:
@@ -80,5 +80,5 @@ def finished(make_experiment: Callable[..., Experiment], tmp_path_factory: pytes
     folder, told = tmp_path_factory.mktemp("table") / "table1", list[str]()
     clips = [make_clip("waves.gif", 0), make_clip(HARM, 1)]
     with pytest.MonkeyPatch.context() as patch:  # it is made before `no_preview`
-        patch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+        patch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
         return Finished(folder, reproduce(make_experiment(folder, clips=clips), tell=told.append), told)

@@ -19,8 +19,9 @@ from sgif.engine.generator import generate_scale
 from sgif.engine.losses import color_statistics_loss, psnr_db
 from sgif.engine.noise import noise_seed, path_places, scale_noise
 from sgif.engine.runs import Run
+from sgif.engine.scale_session import TrainingStopped
 from sgif.engine.step import ScaleData, ScaleTrainer
-from sgif.engine.trainer import TrainingStopped, train
+from sgif.engine.trainer import train
 
 MakeTrainer = Callable[..., ScaleTrainer]
 FRAMES, K = 6, 3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from sgif.engine import trainer
+from sgif.engine import scale_session
 from sgif.engine.clip import Clip
 from sgif.engine.config import ConfigError, TrainConfig
 from sgif.engine.events import Event
@@ -158,7 +158,7 @@ def test_training_that_cannot_fit_leaves_no_folder(clip: Clip, has: Any, tiny_co
 
 def test_training_can_be_insisted_on(clip: Clip, has: Any, tiny_config: MakeConfig, tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
     has(1000)
     assert train(clip, tmp_path / "run", tiny_config(iterations=1, memory_check=False)).scales_done == 3
 
@@ -173,7 +173,7 @@ def test_a_failing_forecast_is_a_note(clip: Clip, has: Any, tiny_config: MakeCon
     def fails(*_: Any) -> None:
         raise NotImplementedError("no fake for this")
     monkeypatch.setattr(memory, "forecast_largest", fails)
-    monkeypatch.setattr(trainer, "write_preview", lambda path, *_: path.touch())
+    monkeypatch.setattr(scale_session, "write_preview", lambda path, *_: path.touch())
     has(1000)
     events: list[Event] = []
     train(clip, tmp_path / "run", tiny_config(iterations=1), on_event=events.append)
