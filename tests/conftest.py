@@ -2,6 +2,7 @@
 compiles them, and a summary that counts the tests skipped for want of a GPU or a browser."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,9 @@ NO_GPU = "no CUDA device"
 INTERPRETING = not HAS_GPU and not compiling_process.inside()
 if INTERPRETING:
     os.environ["TRITON_INTERPRET"] = "1"
+
+# A shell ignores Ctrl-C for what it starts with `&`, and so would every process that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The order of a CPU reduction depends on the number of threads, and golden losses on the order.
 torch.set_num_threads(1)

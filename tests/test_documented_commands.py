@@ -25,7 +25,7 @@ OPTIONS["--help"] = OPTIONS["--version"] = set()  # of sgif itself
 GROUPS = {name.split()[0] for name in OPTIONS if " " in name}
 OTHER_PROGRAMS = {"--logdir": "tensorboard", "--update": "tests.tools.kernel_table", "--readme": "training_run",
                   "--command": "training_run", "--leakyrelu": "measure_sensitivity", "--benchmark-only": "pytest",
-                  "--nproc-per-node": "torchrun", "--standalone": "torchrun"}
+                  "--nproc-per-node": "torchrun", "--standalone": "torchrun", "--head": "ray"}
 
 
 def code_lines(text: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sgif.engine import load_run, read_clip, write_clip
+from sgif.kernels import disable_fusion
 
 from .scripts import ROOT, load_script
 
@@ -27,7 +28,8 @@ def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_example(name: str, *words: str | Path) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("sys.argv", [name, *map(str, words)])
-        monkeypatch.setattr("sgif.engine.trainer.set_fusion", lambda config, device: "compiling takes longer")
+        monkeypatch.setattr("sgif.engine.trainer.set_fusion", lambda config, device: disable_fusion())
+        monkeypatch.setattr("sgif.engine.trainer.set_threads", lambda threads: None)  # tests have one
         load_script(name, "examples").main()
 
 

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from queue import SimpleQueue
+from threading import Thread
 from typing import IO, Any
 
 import pytest
@@ -41,7 +43,7 @@ class Parent:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._reports: IO[str]
+        self._reports: SimpleQueue[str] = SimpleQueue()  # lines, an empty one at the end
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
         self._nodeids: list[str] = []
 
@@ -54,7 +56,6 @@ class Parent:
 
     def pytest_sessionfinish(self) -> None:
         if self._process is not None:
-            self._reports.close()
             self._process.kill()  # it is done, unless this session was stopped
             self._process.wait()
         self._output.close()
@@ -63,13 +64,14 @@ class Parent:
         """What the other process reports of a test; it runs them in the order of this session."""
         if self._process is None:
             self._start(item.config)
-        while line := self._reports.readline():
+        while line := self._reports.get():
             data: dict[str, Any] = json.loads(line)
             report = item.config.hook.pytest_report_from_serializable(config=item.config, data=data)
             if report.nodeid == item.nodeid:
                 yield report
                 if report.when == "teardown":
                     return
+        self._reports.put("")  # for the next test
         self._output.seek(0)
         pytest.fail("the process that compiles ended without a report of this test\n"
                     + self._output.read().decode(errors="replace"), pytrace=False)
@@ -82,7 +84,14 @@ class Parent:
             cwd=config.rootpath, env=environment | {REPORTS_FD: str(there)}, pass_fds=(there,),
             stdout=self._output, stderr=subprocess.STDOUT)
         os.close(there)
-        self._reports = os.fdopen(here)
+        Thread(target=self._listen, args=(os.fdopen(here),), daemon=True).start()
+
+    def _listen(self, pipe: IO[str]) -> None:
+        """A pipe holds 64 KiB: unread, while this process runs other tests, it would hold up the one that compiles."""
+        with pipe:
+            for line in pipe:
+                self._reports.put(line)
+        self._reports.put("")
 
 
 class ReportedFailure(Exception):

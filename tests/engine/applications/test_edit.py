@@ -143,9 +143,9 @@ def test_large_frames_go_through_in_windows(run: Run, monkeypatch: pytest.Monkey
     seen: list[int] = []
     original = sampling.windowed_residual
 
-    def small(generator: Any, pieces: Any, context: Any, *, max_values: int) -> Tensor:
+    def small(generator: Any, pieces: Any, context: Any, *, max_values: int, **others: Any) -> Tensor:
         seen.append(max_values)
-        return original(generator, pieces, context, max_values=1)
+        return original(generator, pieces, context, max_values=1, **others)
     monkeypatch.setattr(sampling, "windowed_residual", small)
     assert_within_a_level(whole(edit_frames(run, edited(), size=(60, 80), start_scale=1, passes=2)), whole_frames)
     assert seen
