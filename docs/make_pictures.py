@@ -11,6 +11,7 @@ composition.gif  the clip with its frames moved and the gap filled naively, and 
 inpainting.gif   the clip with a hole, the hole filled, and the clip as it was
 animate.gif      with --still: the still, and two clips of it that move as the clip does
 superres.gif     with --superres, a run of `sgif superres CLIP --factor 2`: its clip enlarged, bicubic and by the run
+quality.gif      with --quality, a clip's folder of `sgif reproduce quality`: the clip and sample 0 of each of its runs
 slow.gif         of a run trained with --slow-motion, and nothing else of it: the clip, its reconstruction, two samples
 
 It also prints the tables of docs/applications.md: what short and long samples are like, where samples and loops
@@ -70,11 +71,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples [0]")
     parser.add_argument("--still", type=Path, help="picture to animate")
     parser.add_argument("--superres", type=Path, metavar="RUN", help="run to enlarge its clip with")
+    parser.add_argument("--quality", type=Path, metavar="FOLDER", help="runs of one clip with fewer and more iterations")
     args = parser.parse_args(argv)
     run = load_run(args.run)
     args.output.mkdir(parents=True, exist_ok=True)
     per_frame = run.config.slow_motion
-    for name, make in (pictures_of(run, args.still, args.superres) if per_frame == 1 else {"slow.gif": slow}).items():
+    for name, make in pictures_of(run, args).items():
         path = args.output / name
         zoom = write_small(path, make(run, args.seed), [ms for ms in run.frame_ms for _ in range(per_frame)])
         print(f"{path}: {path.stat().st_size:,} bytes, enlarged {zoom:.2f} times")
@@ -83,15 +85,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(table(run, args.seed))
 
 
-def pictures_of(run: Run, still: Path | None, superres_run: Path | None) -> dict[str, Callable[[Run, int], Picture]]:
-    """What makes each picture of a run without slow motion, by name."""
+def pictures_of(run: Run, asked: argparse.Namespace) -> dict[str, Callable[[Run, int], Picture]]:
+    """What makes each picture, by name."""
+    if run.config.slow_motion > 1:
+        return {"slow.gif": slow}
     found: dict[str, Callable[[Run, int], Picture]] = {
         "demo.gif": demo, "sizes.gif": sizes, "loop.gif": loops, "variations.gif": variations,
         "composition.gif": composition, "inpainting.gif": inpainting}
-    if still:
-        found["animate.gif"] = lambda run, seed: animated(run, read_still(still), seed)
-    if superres_run:
-        found["superres.gif"] = lambda run, seed: enlargements(load_run(superres_run))
+    if asked.still:
+        found["animate.gif"] = lambda run, seed: animated(run, read_still(asked.still), seed)
+    if asked.superres:
+        found["superres.gif"] = lambda run, seed: enlargements(load_run(asked.superres))
+    if asked.quality:
+        found["quality.gif"] = lambda run, seed: by_iterations(asked.quality, seed)
     return found
 
 
@@ -124,6 +130,14 @@ def variations(run: Run, seed: int) -> Picture:
     named = {"training clip": run.clip}
     named |= {f"start scale {n}": run.sample(seed=seed, start_scale=n) for n in range(run.scales_done)}
     return in_rows(named, 4)
+
+
+def by_iterations(folder: Path, seed: int) -> Picture:
+    """The clip, and sample 0 of its run after a quarter, half, all and twice the iterations, in rows of three."""
+    runs = {title: load_run(folder / key) for key, title in (
+        ("quarter", "a quarter"), ("half", "half"), ("singan-gif", "all iterations"), ("double", "twice"))}
+    return in_rows({"training clip": runs["half"].clip,
+                    **{title: run.sample(seed=seed) for title, run in runs.items()}}, 3)
 
 
 def diversity_table(run: Run, seed: int, samples: int = 8) -> str:
