@@ -17,7 +17,7 @@ from ..engine.config import ConfigError
 from ..engine.wording import size_text
 from . import values
 from .command import DONE, Command
-from .text import json_text
+from .text import UNCUT, json_text
 from .train import add_read_limits, limits_asked
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ..engine.metrics.sources import Source
 
 SAMPLES = 10
-UNCUT = 10_000  # columns: rich would shorten figures to what a terminal, or 80 in a pipe, has
 
 EXAMPLES = """examples:
   sgif eval clip.gif runs/clip/samples     # every clip of a folder
@@ -86,6 +85,9 @@ def refuse_what_does_not_fit(args: argparse.Namespace, is_run: bool) -> None:
                           "give the real clip instead of the run")
     if not is_run and not args.generated:
         raise ConfigError(f"nothing to compare with {args.real}: give generated clips, or the folder of a run alone")
+    for path in (args.real, *args.generated):  # before the features, which may have to be installed first
+        if not path.exists():
+            raise ConfigError(f"{path} does not exist: give a GIF, APNG, WebP, MP4, WebM or a folder of frames")
     if not is_run and (args.number or args.seed is not None):
         raise ConfigError("--number and --seed are of a run's samples, and files are given: leave them out")
 

@@ -17,7 +17,7 @@ from . import values
 from .command import BROKEN, DONE, USER_ERROR, Command
 from .fleet_progress import make_fleet_progress
 from .options import VARIANT, add_setting_options, config_from, presets_table
-from .text import json_text, printable
+from .text import UNCUT, json_text, printable
 from .train import StopRequest, add_clip_options, default_preset, read_asked
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def show_plan(fleet: Fleet, *, json: bool) -> int:
         return USER_ERROR if refused else DONE
     from rich.console import Console
 
-    Console().print(plan_table([row for row in rows if "refused" not in row]))
+    Console(soft_wrap=True, width=UNCUT).print(plan_table([row for row in rows if "refused" not in row]))
     print(manner(fleet))
     for row in refused:
         print(f"sgif: {printable(row['clip'])}: {printable(row['refused'])}", file=sys.stderr)

@@ -15,6 +15,7 @@ from ..engine.fleet.news import News
 from ..engine.wording import seconds_text, size_text
 
 BARS = "▁▂▃▄▅▆▇█"
+UNCUT = 10_000  # columns: rich would shorten names and figures to what a terminal, or 80 in a pipe, has
 
 
 def printable(text: str, most: int = 2000) -> str:

@@ -151,3 +151,11 @@ def test_what_cannot_be_done_is_one_sentence(words, said, weights, tmp_path, cap
 def test_a_run_takes_no_generated_clips(asked, fake_run, weights, capsys):
     assert main(["eval", str(fake_run.path), "a.gif", "--weights", weights]) == 2
     assert "is a run, whose own samples are compared: leave a.gif out" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_named_before_features_that_have_to_be_installed(monkeypatch, capsys):
+    def no_weights(*_):
+        raise engine.ConfigError("install the weights first")
+    monkeypatch.setattr(engine, "load_features", no_weights, raising=False)
+    assert main(["eval", "nothing.gif", "neither.gif"]) == 2
+    assert "nothing.gif does not exist: give a GIF" in capsys.readouterr().err
