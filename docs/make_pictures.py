@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples [0]")
     parser.add_argument("--still", type=Path, help="picture to animate")
     parser.add_argument("--superres", type=Path, metavar="RUN", help="run to enlarge its clip with")
-    parser.add_argument("--quality", type=Path, metavar="FOLDER", help="runs of one clip with fewer and more iterations")
+    parser.add_argument("--quality", type=Path, metavar="FOLDER", help="runs of a clip, by their iterations")
     args = parser.parse_args(argv)
     run = load_run(args.run)
     args.output.mkdir(parents=True, exist_ok=True)
