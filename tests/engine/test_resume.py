@@ -181,7 +181,7 @@ def session(clip: Clip, tiny_config: MakeConfig, tmp_path: Path) -> Iterator[Cal
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="sessions are forked")
-@pytest.mark.parametrize("kills", [15, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("kills", [8, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_killed_at_random_moments(session: Callable[[float, Path], int], tiny_run: Any, tmp_path: Path,
                                   kills: int) -> None:
     began = time.perf_counter()

@@ -96,6 +96,7 @@ def test_asked_to_stop_tasks_save_and_the_same_again_goes_on(ray: Cluster, in_tu
         assert_same_run(tmp_path / name, in_turn / name)
 
 
+@pytest.mark.slow
 def test_processes_that_die_again_and_again_are_given_up(ray: Cluster, clips: list[str], make_asked: MakeAsked,
                                                          tmp_path: Path) -> None:
     told: list[News] = []
