@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from ..engine import Evaluation
     from ..engine.limits import ReadLimits
-    from ..engine.metrics.features import Features
     from ..engine.metrics.sources import Source
 
 SAMPLES = 10
@@ -58,12 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..engine import load_features
-
     is_run = (args.real / "config.json").is_file()
     refuse_what_does_not_fit(args, is_run)
-    features = load_features(args.features, args.weights, args.device)
-    real, generated, evaluation = (of_run if is_run else of_files)(args, features)
+    real, generated, evaluation = (of_run if is_run else of_files)(args)
     if args.json:
         print(json_text({"real": asdict(real), "generated": list(map(asdict, generated)), **evaluation.to_json()},
                         indent=2))
@@ -85,19 +81,17 @@ def refuse_what_does_not_fit(args: argparse.Namespace, is_run: bool) -> None:
                           "give the real clip instead of the run")
     if not is_run and not args.generated:
         raise ConfigError(f"nothing to compare with {args.real}: give generated clips, or the folder of a run alone")
-    for path in (args.real, *args.generated):  # before the features, which may have to be installed first
-        if not path.exists():
-            raise ConfigError(f"{path} does not exist: give a GIF, APNG, WebP, MP4, WebM or a folder of frames")
     if not is_run and (args.number or args.seed is not None):
         raise ConfigError("--number and --seed are of a run's samples, and files are given: leave them out")
 
 
-def of_files(args: argparse.Namespace, features: Features) -> tuple[Source, list[Source], Evaluation]:
-    from ..engine import evaluate
+def of_files(args: argparse.Namespace) -> tuple[Source, list[Source], Evaluation]:
+    from ..engine import evaluate, load_features
     from ..engine.clip_paths import clip_paths
 
     limits = limits_asked(args)
     (real, real_frames), *generated = [read(path, limits) for path in (args.real, *clip_paths(args.generated))]
+    features = load_features(args.features, args.weights, args.device)  # last: they may have to be installed first
     return (real, [source for source, _ in generated],
             evaluate(real_frames, [frames for _, frames in generated], features))
 
@@ -112,12 +106,13 @@ def read(path: Path, limits: ReadLimits) -> tuple[Source, Tensor]:
     return file_source(path, clip.frames), clip.frames
 
 
-def of_run(args: argparse.Namespace, features: Features) -> tuple[Source, list[Source], Evaluation]:
-    from ..engine import evaluate_run, load_run
+def of_run(args: argparse.Namespace) -> tuple[Source, list[Source], Evaluation]:
+    from ..engine import evaluate_run, load_features, load_run
     from ..engine.metrics.evaluate import run_frames
     from ..engine.metrics.sources import RAW, Source, raw_source
 
     trained, number, seed = load_run(args.real), args.number or SAMPLES, args.seed or 0
+    features = load_features(args.features, args.weights, args.device)
     evaluation = evaluate_run(trained, features, n=number, seed=seed, device=args.device)
     real = raw_source(f"{trained.source} in {args.real}", run_frames(trained))
     samples = [Source(name=f"sample_seed{seed}_{index:03d}", kind=RAW, frames=trained.frames_made, height=real.height,
