@@ -53,6 +53,7 @@ def process_of(told: list[News], name: str) -> int:
     return int([news.where for news in told if isinstance(news, Started) and news.name == name][-1].split()[-1])
 
 
+@pytest.mark.slow
 def test_a_process_killed_is_replaced_by_one_that_goes_on_and_a_failure_stops_nobody(
         ray: Cluster, in_turn: Path, make_asked: MakeAsked, tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
