@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..engine.device import available_cores
 from ..engine.run_folder import package_version
 from .result import Result, Row, Settings
 
@@ -106,12 +107,6 @@ def is_there(device: torch.device) -> bool:
 def known(**fields: Any) -> dict[str, Any]:
     """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def cpu_model(system: Path = SYSTEM) -> str:

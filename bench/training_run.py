@@ -21,10 +21,10 @@ from typing import Any
 import torch
 
 from ..engine import Run, RunError, load_run
-from ..engine.device import resolve_device, set_threads
+from ..engine.device import available_cores, resolve_device, set_threads
 from ..engine.storage import read_json, write_bytes, write_json
 from .documents import fill_between
-from .environment import available_cores, commit, cpu_model, machine_and_versions
+from .environment import commit, cpu_model, machine_and_versions
 
 Result = dict[str, Any]
 
@@ -42,7 +42,7 @@ def collect(run: Run, command: str) -> Result:
     Raises:
         RunError: the run is not finished.
     """
-    if run.scales_done < len(run.plans):
+    if not run.finished:
         raise RunError(f"{run.path} has {run.scales_done} of {len(run.plans)} scales: expected a finished run")
     rows = read_rows(run.path / "stats.jsonl")
     scales = [scale_figures(record, [row for row in rows if row["scale"] == record["scale"]])

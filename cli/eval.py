@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from ..engine.config import ConfigError
 from ..engine.wording import size_text
 from . import values
 from .command import DONE, Command
-from .text import UNCUT, json_text
+from .text import UNCUT, json_text, plain_console
 from .train import add_read_limits, limits_asked
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
                         indent=2))
         return DONE
     table = figures_table(generated, evaluation)
-    console = Console(highlight=False, markup=False, soft_wrap=True, width=UNCUT)
+    console = plain_console(UNCUT)
     for line in conditions(real, generated, evaluation.features):
         console.print(line)
     console.print(table)

@@ -17,7 +17,7 @@ from . import values
 from .command import BROKEN, DONE, USER_ERROR, Command
 from .fleet_progress import make_fleet_progress
 from .options import VARIANT, add_setting_options, config_from, presets_table
-from .text import UNCUT, json_text, printable
+from .text import UNCUT, json_text, plain_console, printable
 from .train import StopRequest, add_clip_options, default_preset, read_asked
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ def show_plan(fleet: Fleet, *, json: bool) -> int:
     if json:
         print("\n".join(map(json_text, rows)))
         return USER_ERROR if refused else DONE
-    from rich.console import Console
-
-    Console(soft_wrap=True, width=UNCUT).print(plan_table([row for row in rows if "refused" not in row]))
+    plain_console(UNCUT).print(plan_table([row for row in rows if "refused" not in row]))
     print(manner(fleet))
     for row in refused:
         print(f"sgif: {printable(row['clip'])}: {printable(row['refused'])}", file=sys.stderr)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from ..engine.wording import changed_options, seconds_text, size_text, train_command
 from .command import DONE, Command
-from .text import json_text, printable
+from .text import json_text, plain_console, printable
 
 if TYPE_CHECKING:
     from ..engine import Run
@@ -31,12 +30,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json_text(trained.describe(), indent=2))
         return DONE
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     for line in summary(trained):
         console.print(printable(line))
     if trained.scales_done:
         console.print(scales_table(trained))
-    if trained.scales_done < len(trained.sizes):
+    if not trained.finished:
         console.print("partial    go on with the command that began it:")
         console.print(f"           {printable(train_command(trained))}")
     return DONE

@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from . import values
 from .command import DONE, Command
 from .options import add_setting_options, config_from
 from .profile_tables import budget_table, phases_table, scales_table, shapes_table, summary
-from .text import json_text
+from .text import json_text, plain_console
 from .train import add_clip_options, default_preset, read_asked
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ def run_profile(args: argparse.Namespace, clip: Clip) -> int:
     if args.json:
         print(json_text(profile.to_json(), indent=2))
         return DONE
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     for line in summary(profile):
         console.print(line)
     for table in (scales_table(profile), shapes_table(profile), phases_table(profile)):
@@ -98,7 +96,7 @@ def run_budget(args: argparse.Namespace, clip: Clip | None) -> int:
     if args.json:
         print(json_text([fit.to_json() for fit in fits], indent=2))
         return DONE
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     console.print(f"The largest frames that train on {device.type} by forecast, for a clip of {frames} frames; preset "
                   f"{config.preset}. T: frames of a step at the finest scale; all {frames} stay on the host.")
     console.print(budget_table(fits, args.budget))

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from . import values
 from .command import DONE, Command, CommandGroup
-from .text import json_text
+from .text import json_text, plain_console
 from .train import add_read_limits, limits_asked
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def score(args: argparse.Namespace) -> int:
     if args.json:
         print(json_text(result.to_json(), indent=2))
         return DONE
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     for line in summary(result):
         console.print(line)
     console.print(participants_table(result))

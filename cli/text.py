@@ -9,6 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from ..engine.config import TrainConfig
 from ..engine.events import Event, RunStarted, ScaleStarted, StepLogged
 from ..engine.fleet.news import News
@@ -24,6 +26,12 @@ def printable(text: str, most: int = 2000) -> str:
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
                     for char in text[:most + 1])
     return shown if len(shown) <= most else f"{shown[:most - 3]}..."
+
+
+def plain_console(width: int | None = None) -> Console:
+    """Standard output for lines and tables as they are: nothing in them is highlighted, taken for markup or wrapped;
+    `width` in columns, the terminal's by default."""
+    return Console(highlight=False, markup=False, soft_wrap=True, width=width)
 
 
 def head_lines(event: RunStarted) -> Iterator[str]:

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-
 from ..engine.config import Preset, TrainConfig
 from ..engine.events import tell_all
 from ..engine.launch import place
@@ -25,7 +23,7 @@ from .command import DONE, Command, raise_waiting
 from .options import add_setting_options, config_from, presets_table
 from .plan import plan_lines, plan_table
 from .progress import Quiet, make_progress
-from .text import json_text, printable
+from .text import json_text, plain_console, printable
 
 if TYPE_CHECKING:
     from ..engine import Clip
@@ -103,7 +101,7 @@ def show_plan(args: argparse.Namespace, clip: Clip, run_dir: Path, config: Train
     if args.json:
         print(json_text(plan.to_json(), indent=2))
         return DONE
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     for line in plan_lines(plan):
         console.print(printable(line))
     console.print(plan_table(plan))

@@ -17,7 +17,7 @@ from ..engine.wording import seconds_text, size_text
 from . import values
 from .command import DONE, Command
 from .progress import bar_line, is_live, one_line, scale_lines
-from .text import json_text, left_text, losses_text, printable, rate_text, sparkline
+from .text import json_text, left_text, losses_text, plain_console, printable, rate_text, sparkline
 
 if TYPE_CHECKING:
     from ..engine import RunProgress
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     moments = watch_run(args.run_dir, every_seconds=args.every)
     if args.once:
         moments = iter([next(moments)])
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = plain_console()
     if is_live(console) and not args.once and not args.json:
         show_live(moments, console)
         return DONE

@@ -122,10 +122,15 @@ class TrainConfig:
         if not self.image_weight and not self.video_weight:
             raise ConfigError("image_weight and video_weight are both 0, expected at least one critic")
         first, last = self.frames_per_step
-        least = 2 if self.video_weight else 1
+        least = self.least_frames_per_step
         if not least <= last <= first <= 10_000:
             why = "; 1 is for models without a video critic, video_weight 0" if 0 < last < least else ""
             raise ConfigError(f"frames_per_step is {first}:{last}, expected A:B with A >= B >= {least}{why}")
+
+    @property
+    def least_frames_per_step(self) -> int:
+        """A video critic judges how frames follow each other."""
+        return 2 if self.video_weight else 1
 
     @property
     def circular(self) -> bool:

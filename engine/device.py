@@ -48,11 +48,15 @@ def describe_device(device: torch.device) -> str:
     return f"{device}, {torch.cuda.get_device_name(device)}"
 
 
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def set_threads(threads: int) -> None:
     """Use `threads` CPU threads, 0 for as many as this process may run on, shared with others of its launch."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // place().local_ranks))
+    torch.set_num_threads(threads or max(1, available_cores() // place().local_ranks))
 
 
 def peak_bytes(device: torch.device) -> int:

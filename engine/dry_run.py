@@ -14,7 +14,7 @@ from .profiling.memory import available_bytes
 from .pyramid import ScalePlan, plan_scales
 from .run_folder import open_run
 from .runs import Run
-from .saved_state import read_state
+from .saved_state import read_state, resumed_at
 from .time_left import seconds_left
 from .trainer import fitted_config
 from .watch import run_progress
@@ -83,25 +83,19 @@ def plan_training(clip: Clip, run_dir: str | Path, config: TrainConfig) -> Train
     num_frames, height, width, _ = clip.frames.shape
     config, note = fitted_config(path, clip, config, device)
     run = open_run(path, clip, config)
+    place = resumed_at(run, read_state(run)) if run else None
     plans = plan_scales(height, width, num_frames, config)
     forecasts = [forecast_scale(plans, scale, num_frames, config, device, quick=True) for scale in range(len(plans))]
     return TrainingPlan(
         run_dir=path, source=clip.source, frames=num_frames, device=describe_device(device), config=config,
         scales=tuple(PlannedScale(plan=forecast.plan, peak_bytes=forecast.peak_bytes,
                                   parameters=sum(forecast.parameters.values())) for forecast in forecasts),
-        resumed_at=None if run is None else resumed_at(run), available_bytes=available_bytes(device),
-        seconds_left=None if run is None else _seconds_left(run), notes=(*clip.notes, *([note] if note else [])))
+        resumed_at=place, seconds_left=_seconds_left(run, *place) if run and place else None,
+        available_bytes=available_bytes(device), notes=(*clip.notes, *([note] if note else [])))
 
 
-def resumed_at(run: Run) -> tuple[int, int]:
-    """(scale, iteration) that training goes on from."""
-    state = read_state(run)
-    return (state[1]["scale"], state[1]["iteration"]) if state else (run.scales_done, 0)
-
-
-def _seconds_left(run: Run) -> float | None:
+def _seconds_left(run: Run, scale: int, iteration: int) -> float | None:
     """From where training goes on, at the speed of the scale it is in, or else of the last one that is done."""
-    scale, iteration = resumed_at(run)
     if scale == len(run.plans):
         return 0.0
     if logged := run_progress(run).logged:

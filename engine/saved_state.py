@@ -38,6 +38,11 @@ def read_state(run: Run) -> State | None:
     return (tensors, place) if scale == run.scales_done else None
 
 
+def resumed_at(run: Run, state: State | None) -> tuple[int, int]:
+    """(scale, iteration) that training goes on from with what `read_state` gave."""
+    return (state[1]["scale"], state[1]["iteration"]) if state else (run.scales_done, 0)
+
+
 def _whole(place: dict[str, Any], name: str, default: int) -> int:
     value = place.get(name, default)
     return value if type(value) is int else -1

@@ -149,7 +149,7 @@ class ScaleSession:
 
     def _less_memory(self) -> str:
         """Choose what takes less memory, and say it."""
-        frames, least = self.plan.frames_per_step, 2 if self.config.video_weight else 1
+        frames, least = self.plan.frames_per_step, self.config.least_frames_per_step
         alone = self.ranks.count == 1  # of several ranks the others know nothing of it, and wait
         if alone and not self.config.checkpointing:
             self.run.config = self.config = replace(self.config, checkpointing=True)

@@ -17,7 +17,7 @@ from .profiling.memory import fitted_to_memory
 from .ranks import Ranks, join_ranks
 from .run_folder import locked_run, open_or_create_run
 from .runs import Run
-from .saved_state import read_state
+from .saved_state import read_state, resumed_at
 from .scale_session import ScaleSession
 
 
@@ -62,8 +62,7 @@ def _train(run: Run, notes: tuple[str, ...], device: torch.device, ranks: Ranks,
         run_dir=run.path, config=config, device=ranks.describe(device),
         precision="bfloat16" if config.amp else "float32", fused=config.fuse and unfused is None,
         frames=run.num_frames, sizes=run.sizes,
-        resumed_at=(state[1]["scale"], state[1]["iteration"]) if state else
-        (run.scales_done, 0) if run.scales_done else None,
+        resumed_at=resumed_at(run, state) if state or run.scales_done else None,
         notes=(*notes, *([f"norms are not fused: {unfused}"] if unfused else [])),
     ))
     for scale in range(run.scales_done, len(run.plans)):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .critics import Critic
 from .device import resolve_device
 from .losses import psnr_db
+from .run_folder import STATE
 from .runs import Run, load_run
 from .sampling import TrainedScale, gather, reconstruct
 from .storage import DAMAGED, RunError, load_network, read_tensors, sha256_of
@@ -45,7 +46,7 @@ def verify_run(path: str | Path, *, device: str | None = None) -> Iterator[Check
                                                    f"{run.scales_done} of {len(run.plans)} scales")
     yield _check("clip.safetensors", lambda: _tensor_text(run.frames, "clip.safetensors" in run.sha256))
     yield _check("z_fixed.safetensors", lambda: _tensor_text(run.z_fixed, "z_fixed.safetensors" in run.sha256))
-    if (state := run.path / "state.safetensors").exists():
+    if (state := run.path / STATE).exists():
         yield _check(state.name, lambda: f"{len(read_tensors(state)[0])} tensors; a state has no hash")
     stages: list[TrainedScale] = []
     for scale in range(run.scales_done):

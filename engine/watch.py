@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from .events import StepLogged
 from .report.log import ScaleLog, read_log, thinned
-from .run_folder import row_interval
+from .run_folder import STATE, row_interval
 from .runs import Run, load_run
 from .time_left import seconds_left, share_done
 
@@ -120,7 +120,7 @@ def _logged(run: Run, scale: int, log: ScaleLog) -> StepLogged | None:
 def _last_written(run: Run) -> float:
     """When training last wrote into the folder, seconds since the epoch."""
     times = []
-    for name in ("config.json", "stats.jsonl", "state.safetensors", "."):
+    for name in ("config.json", "stats.jsonl", STATE, "."):
         try:
             times.append((run.path / name).stat().st_mtime)
         except FileNotFoundError:  # not there yet, or just replaced

@@ -16,12 +16,12 @@ import pytest
 from sgif.cli.main import main
 from sgif.engine import read_clip
 
+from .scripts import SMALL
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "applications.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
-SMALL = shlex.split("--iterations 1 --max-size 24 --min-size 8 --width 4 --frames-per-step 2:2 --no-fuse --threads 1 "
-                    "--no-memory-check --preset draft --device cpu")
 SMALL_DRAFT = 'preset_config("draft", iterations=1, min_size_px=8, width=4, frames_per_step=(2, 2), fuse=False, ' \
               'threads=1, memory_check=False, device="cpu", max_size_px=24, '
 

@@ -13,9 +13,9 @@ import pytest
 
 from sgif.cli.main import main
 
+from .scripts import SMALL
+
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = shlex.split("--iterations 1 --max-size 24 --min-size 8 --width 4 --frames-per-step 2:2 --no-fuse --threads 1 "
-                    "--no-memory-check --preset draft --device cpu")
 SMALL_DRAFT = 'preset_config("draft", iterations=1, max_size_px=24, min_size_px=8, width=4, frames_per_step=(2, 2), ' \
               'fuse=False, threads=1, memory_check=False, device="cpu")'
 OTHER_PROGRAMS = ("pip", "tensorboard", "eval")

@@ -9,7 +9,7 @@ LABELS = {"rec_psnr_db": "PSNR of the reconstruction, dB", "diversity": "diversi
 
 
 def quality_svg(result: Result) -> str:
-    """Distances in space and time, PSNR and diversity by minutes of training, in CPU minutes where they are known.
+    """Distances in space and time, PSNR and diversity by minutes of training, in CPU minutes where all are known.
 
     Dotted: the clip's own last half against its first.
 
@@ -18,11 +18,16 @@ def quality_svg(result: Result) -> str:
     """
     spatial, temporal = (next(iter(result["features"][kind])) for kind in ("layers", "temporal"))
     names = (spatial, temporal, *LABELS)
+    by_cpu = all(row_of(record)["cpu_seconds"] for clip in result["clips"] for record in clip["models"].values())
+
+    def minutes(row: dict[str, float]) -> float:
+        return row["cpu_seconds" if by_cpu else "seconds"] / 60
+
     with small_multiples([LABELS.get(name, name) for name in names], columns=2) as (figure, axes):
         for panel, name in zip(axes, names, strict=True):
             for clip, colour, marker in zip(result["clips"], COLOURS * 9, MARKERS * 9, strict=False):
-                rows = sorted(map(row_of, clip["models"].values()), key=_minutes)
-                points = [(_minutes(row), row[name]) for row in rows if row[name] is not None]
+                rows = sorted(map(row_of, clip["models"].values()), key=minutes)
+                points = [(minutes(row), row[name]) for row in rows if row[name] is not None]
                 panel.plot(*zip(*points, strict=True), color=colour, marker=marker, label=_label(clip["name"]))
                 if own := clip["yardstick"].get(name):
                     panel.axhline(own, color=colour, linestyle=":", linewidth=1)
@@ -33,13 +38,9 @@ def quality_svg(result: Result) -> str:
                 panel.yaxis.set_major_formatter("{x:g}")
                 panel.yaxis.set_minor_formatter("")
         for panel in axes[-2:]:
-            panel.set_xlabel("CPU minutes of training", color=QUIET)
+            panel.set_xlabel(f"{'CPU minutes' if by_cpu else 'minutes'} of training", color=QUIET)
         legend_below(figure, axes)
         return save_svg(figure)
-
-
-def _minutes(row: dict[str, float]) -> float:
-    return (row["cpu_seconds"] or row["seconds"]) / 60
 
 
 def _label(name: str) -> str:

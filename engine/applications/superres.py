@@ -97,7 +97,7 @@ def superres_plan(run: Run, factor: float, *, size: tuple[int, int] | None = Non
         RunError: the run is not finished, or has one scale only, whose generator takes noise and no clip.
         ConfigError: factor or steps are out of range.
     """
-    if run.scales_done < len(run.plans):
+    if not run.finished:
         raise RunError(f"{run.path} has {run.scales_done} of {len(run.plans)} scales: super-resolution needs the "
                        "finest one, run the command that trains it again to go on")
     if len(run.plans) < 2:

@@ -102,7 +102,7 @@ class _Outline:
 def _job(clip: _Outline, run_dir: Path, config: TrainConfig) -> Job:
     there = _run_in(run_dir)
     return Job(name=run_dir.name, source=clip.source, run_dir=run_dir, config=config, frames=clip.frames,
-               sizes=clip.sizes, finished=there is not None and there.scales_done == len(there.plans))
+               sizes=clip.sizes, finished=there is not None and there.finished)
 
 
 def _run_in(folder: Path) -> Run | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from ..config import ConfigError, TrainConfig
+from ..device import available_cores
 from ..profiling.budget import CONTEXT_BYTES
 from ..profiling.forecast import forecast_largest
 from ..profiling.memory import FITS_BELOW, available_bytes
@@ -46,10 +46,8 @@ class Need:
 
 def this_machine(device: str) -> Machine:
     """This computer, whose GPUs count unless `device` is the CPU."""
-    affinity = getattr(os, "sched_getaffinity", None)
     gpus = range(torch.cuda.device_count() if device != "cpu" and torch.cuda.is_available() else 0)
-    return Machine(cpus=len(affinity(0)) if affinity else os.cpu_count() or 1,
-                   memory_bytes=available_bytes(torch.device("cpu")),
+    return Machine(cpus=available_cores(), memory_bytes=available_bytes(torch.device("cpu")),
                    gpu_bytes=min((torch.cuda.get_device_properties(n).total_memory for n in gpus), default=None))
 
 

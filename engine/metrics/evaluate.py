@@ -116,7 +116,7 @@ def evaluate_run(run: Run, features: Features, *, n: int = 10, seed: int = 0, de
 
 def run_frames(run: Run) -> Tensor:
     """What a run's samples are compared with: its clip at the finest scale that is done, uint8 [T, H, W, 3]."""
-    return run.frames if run.scales_done == len(run.plans) else frames_from_tensor(run.real[run.scales_done - 1])
+    return run.frames if run.finished else frames_from_tensor(run.real[run.scales_done - 1])
 
 
 def check_clip(name: str, clip: Tensor, features: Features) -> None:

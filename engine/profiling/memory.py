@@ -77,7 +77,7 @@ def shortage_text(plans: Sequence[ScalePlan], plan: ScalePlan, num_frames: int, 
 def frames_that_fit(plans: Sequence[ScalePlan], scale: int, num_frames: int, config: TrainConfig,
                     device: torch.device) -> int:
     """Frames a step that fit into the free memory by forecast, halved from the plan's as often as it takes."""
-    plan, least = plans[scale], 2 if config.video_weight else 1
+    plan, least = plans[scale], config.least_frames_per_step
     available, frames = available_bytes(device), plan.frames_per_step
 
     def fits(now: list[ScalePlan], room: int) -> bool:

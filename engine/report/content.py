@@ -55,7 +55,7 @@ def content(views: list[RunView]) -> dict[str, Any]:
 def _run(number: int, view: RunView) -> dict[str, Any]:
     run, path = view.run, shlex.quote(str(view.run.path))
     source = Path(run.source)
-    commands = [("How it was trained" if run.scales_done == len(run.plans) else "Go on", train_command(run))]
+    commands = [("How it was trained" if run.finished else "Go on", train_command(run))]
     if run.scales_done:
         commands += [("More samples", f"sgif sample {path} -n 8")]
         commands += [] if run.config.slow_motion > 1 else [("A sample that loops", f"sgif sample {path} --loop")]

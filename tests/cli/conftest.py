@@ -47,6 +47,10 @@ class FakeRun:
         self.record = {"clip": {"window": {"start": 0, "frames": 4, "crop": None, "background": "white"}}}
         self.calls: list[dict[str, Any]] = []
 
+    @property
+    def finished(self) -> bool:
+        return self.scales_done == len(self.sizes)
+
     def sample_frames(self, index: int, **asked: Any) -> Iterator[torch.Tensor]:
         self.calls.append({"index": index, **asked})
         size, frames = asked["size"] or SIZES[self.scales_done - 1], asked["frames"]

@@ -138,7 +138,7 @@ def test_names_of_files_are_shown_and_not_obeyed() -> None:
 
 def test_on_a_terminal_every_moment_is_drawn_and_the_last_stays(shows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
-    monkeypatch.setattr(watch, "Console", lambda **_: console)
+    monkeypatch.setattr(watch, "plain_console", lambda: console)
     shows(moment(), moment(scale=2))
     assert main(["watch", str(RUN)]) == 0
     shown = console.file.getvalue()  # type: ignore[attr-defined]
