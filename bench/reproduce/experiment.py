@@ -139,8 +139,8 @@ def measured(run: Run, experiment: Experiment, now: Conditions,
         **asked, "commit": now.commit, "device": now.device, "versions": now.versions,
         "clip": {"name": Path(run.source).name, "digest": run.record["clip"]["digest"], "frames": run.num_frames,
                  "height": run.sizes[-1][0], "width": run.sizes[-1][1]},
-        "training": {"seconds": round(sum(scale["seconds"] for scale in scales), 1),
-                     "cpu_seconds": round(sum(scale["cpu_seconds"] for scale in scales), 1)
+        "training": {"seconds": round(sum(scale["seconds"] for scale in scales), 3),
+                     "cpu_seconds": round(sum(scale["cpu_seconds"] for scale in scales), 3)
                      if all("cpu_seconds" in scale for scale in scales) else None, "scales": len(scales),
                      "iterations": sum(scale["iterations"] for scale in scales),
                      "frames_seen": sum(plan.iterations * plan.frames_per_step for plan in run.plans),

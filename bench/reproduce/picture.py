@@ -18,7 +18,8 @@ def quality_svg(result: Result) -> str:
     """
     spatial, temporal = (next(iter(result["features"][kind])) for kind in ("layers", "temporal"))
     names = (spatial, temporal, *LABELS)
-    by_cpu = all(row_of(record)["cpu_seconds"] for clip in result["clips"] for record in clip["models"].values())
+    by_cpu = all(row_of(record)["cpu_seconds"] is not None
+                 for clip in result["clips"] for record in clip["models"].values())
 
     def minutes(row: dict[str, float]) -> float:
         return row["cpu_seconds" if by_cpu else "seconds"] / 60
