@@ -94,10 +94,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show_plan(args: argparse.Namespace, clip: Clip, run_dir: Path, config: TrainConfig) -> int:
-    """Print what training would do."""
+    """Print what training would do; of several ranks the first does."""
     from ..engine import plan_training
 
     plan = plan_training(clip, run_dir, config)
+    if place().rank:
+        return DONE
     if args.json:
         print(json_text(plan.to_json(), indent=2))
         return DONE

@@ -9,6 +9,7 @@ import pytest
 
 from sgif.cli.main import main
 from sgif.engine import write_clip
+from sgif.engine.launch import VARIABLES
 
 from ..engine.conftest import make_clip
 
@@ -45,6 +46,16 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     plan = json.loads(capsys.readouterr().out)
     assert (plan["run_dir"], plan["iterations"], plan["resumed_at"], plan["seconds_left"]) == ("here", 74, None, None)
     assert plan["peak_bytes"] == max(scale["peak_bytes"] for scale in plan["scales"])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_ranks_the_first_says_it(rank: int, monkeypatch: pytest.MonkeyPatch,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in zip(VARIABLES, (rank, 2, rank, 2), strict=True):
+        monkeypatch.setenv(name, str(value))
+    for words in ([], ["--json"]):
+        assert main(["train", "my waves.webp", *SMALL, *words]) == 0
+        assert bool(capsys.readouterr().out) == (rank == 0)
 
 
 def test_a_folder_that_training_would_refuse_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
