@@ -165,7 +165,7 @@ def signals_raise() -> Iterator[None]:
     it and Ctrl-C wait for the end of an import: torch's swallows what is raised in it and is broken afterwards."""
     def end(number: int, frame: FrameType | None) -> None:
         if _importing(frame):
-            _waiting[number] = threading.Timer(0.1, signal.raise_signal, (number,))
+            _waiting[number] = threading.Timer(0.1, _send, (number,))
             _waiting[number].start()
         else:
             raise _raised(number)
@@ -192,6 +192,14 @@ def raise_waiting() -> None:
 
 
 _waiting: dict[int, threading.Timer] = {}  # by the signal's number
+
+
+def _send(number: int) -> None:
+    """The signal again, from another thread to the main one, which it wakes where it waits for something."""
+    if hasattr(signal, "pthread_kill") and (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, number)
+    else:  # Windows
+        signal.raise_signal(number)
 
 
 def _raised(number: int) -> KeyboardInterrupt:

@@ -1,11 +1,17 @@
-"""The scripts of docs/ and examples/, which are in no package, and options that make a page's trainings small."""
+"""The scripts of docs/ and examples/, which are in no package; the Python that pages show; and options that make a
+page's trainings small."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
+import runpy
 import shlex
 from pathlib import Path
 from types import ModuleType
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -21,3 +27,15 @@ def load_script(name: str, folder: str = "docs") -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run_python(source: str, folder: Path) -> str:
+    """What the Python of a page prints in `folder`. It runs in this process: another takes seconds to import torch."""
+    printed, threads = io.StringIO(), torch.get_num_threads()
+    (folder / "page.py").write_text(source, encoding="utf-8")
+    try:
+        with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+            runpy.run_path("page.py", run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
+    return printed.getvalue()

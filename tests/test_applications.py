@@ -3,12 +3,9 @@ and pictures are there."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ import pytest
 from sgif.cli.main import main
 from sgif.engine import read_clip
 
-from .scripts import SMALL
+from .scripts import SMALL, run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "applications.md"
@@ -38,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if language == "sh":
                 run_commands(source)
             else:
-                run_python(source)
+                small = source.replace(", max_size_px=160", "").replace('preset_config("draft", ', SMALL_DRAFT)
+                run_python(small, folder)
     return folder
 
 
@@ -48,13 +46,6 @@ def run_commands(source: str) -> None:
         assert program == "sgif", line
         trains = words[0] in ("train", "superres") and not Path(words[1], "config.json").exists()
         assert main([*words, *(SMALL if trains else [])]) == 0, line
-
-
-def run_python(source: str) -> None:
-    small = source.replace(", max_size_px=160", "").replace('preset_config("draft", ', SMALL_DRAFT)
-    done = subprocess.run([sys.executable, "-c", small], capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("name", "shape"), [

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +18,7 @@ from sgif.engine.metrics.features import KINDS
 from sgif.engine.metrics.weights import installed_efficientnet
 
 from .engine.conftest import moving_frames
-from .scripts import DOCS, load_script
+from .scripts import DOCS, load_script, run_python
 from .test_applications import SMALL
 
 PAGE = DOCS / "evaluation.md"
@@ -59,10 +56,7 @@ def test_command_runs(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("source", [block for kind, block in BLOCKS if kind == "python"])
 def test_python_runs(source: str, folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", source], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[0]) > 0
+    assert float(run_python(source, folder).split()[0]) > 0
 
 
 @pytest.fixture(scope="module")

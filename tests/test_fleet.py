@@ -20,7 +20,7 @@ from sgif.engine import load_run, write_clip
 
 from .engine.conftest import moving_frames
 from .engine.test_resume import assert_same_run
-from .scripts import ROOT
+from .scripts import ROOT, run_python
 
 PAGE = ROOT / "docs" / "fleet.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -41,9 +41,7 @@ def test_python_runs(tmp_path: Path) -> None:
     assert small != source
     (tmp_path / "clips").mkdir()
     write_clip(tmp_path / "clips/a.gif", moving_frames(3), (80,) * 3)
-    done = subprocess.run([sys.executable, "-c", small], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Ended(name='a', state='done'")
+    assert run_python(small, tmp_path).startswith("Ended(name='a', state='done'")
     assert load_run(tmp_path / "runs/a").scales_done == 1
     assert (tmp_path / "runs/index.html").is_file()
 

@@ -29,7 +29,7 @@ RESULT = ROOT / "bench" / "results" / "demo-cpu.json"
 SMALL = shlex.split("--iterations 2 --max-size 24 --min-size 8 --width 4 --frames-per-step 2:2 --no-fuse --threads 1")
 SMALL_CONFIG = 'preset_config("draft", iterations=2, max_size_px=24, min_size_px=8, width=4, ' \
                "frames_per_step=(2, 2), fuse=False, threads=1)"
-SMALLER = {"2160x3840": "216x384", "2000": "200"}  # samples that take minutes otherwise
+SMALLER = {"2160x3840": "108x192", "2000": "200"}  # samples that take minutes otherwise
 
 
 def blocks(language: str) -> list[str]:
@@ -61,7 +61,7 @@ def run(words: list[str]) -> None:
         case ["sgif-train", *options]:
             assert train.main([*options, *SMALL, "--quiet"]) == 0
         case ["sgif", "profile", "--budget", _, *options]:
-            assert main.main(["profile", "--budget", "0.7", *options, *SMALL]) == 0
+            assert main.main(["profile", "--budget", "0.7", *options, *SMALL, "--amp", "--checkpointing"]) == 0
         case ["sgif", "profile", *options]:
             assert main.main(["profile", *options, *SMALL, "--steps", "1"]) == 0
         case ["sgif", *options]:

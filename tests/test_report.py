@@ -16,7 +16,7 @@ from sgif.cli.main import main
 from sgif.engine import preset_config, train
 from sgif.engine.clip import Clip
 
-from .scripts import load_script
+from .scripts import load_script, run_python
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
 
@@ -42,8 +42,7 @@ def test_the_commands_and_then_the_example_run(runs: Path, monkeypatch: pytest.M
         assert main(shlex.split(line, comments=True)[1:]) == 0
     assert Path("runs/clouds/report.html").is_file()
     Path("compared.html").unlink()
-    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "compared.html ()\n", "")
+    assert run_python(example, runs) == "compared.html ()\n"
     assert Path("compared.html").is_file()
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sgif.cli.main import main
 
-from .scripts import SMALL
+from .scripts import SMALL, run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_DRAFT = 'preset_config("draft", iterations=1, max_size_px=24, min_size_px=8, width=4, frames_per_step=(2, 2), ' \
@@ -61,9 +59,7 @@ def test_tensorboard_is_pointed_to_what_training_wrote(folder: Path) -> None:
 ])
 def test_the_python_runs(page: str, place: int, prints: str, folder: Path) -> None:
     source = blocks(page, "python")[place].replace('preset_config("draft")', SMALL_DRAFT)
-    done = subprocess.run([sys.executable, "-c", source], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(prints, done.stdout.strip())
+    assert re.fullmatch(prints, run_python(source, folder).strip())
 
 
 @pytest.mark.parametrize("page", ["shell.md", "watching.md"])

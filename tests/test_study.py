@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from sgif.cli.main import main
 from sgif.engine import write_clip
 
 from .answers import answers_to
+from .scripts import run_python
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "study.md").read_text(encoding="utf-8")
 
@@ -33,7 +32,5 @@ def test_the_commands_and_then_the_example_run(tmp_path: Path, monkeypatch: pyte
     Path("answers").mkdir()
     Path("answers/answers.json").write_text(json.dumps(answers_to(key, key["clips"])))
     assert main(score) == 0
-    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("2 of 2 (")
+    assert run_python(example, tmp_path).startswith("2 of 2 (")
     assert Path("other.html").is_file()

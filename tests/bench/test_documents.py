@@ -76,9 +76,12 @@ def test_text_without_one_pair_of_markers_is_refused(text):
 # ---- What is committed -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(contents(suites.SUITES, ROOT)), ids=lambda path: path.name)
+COMMITTED = contents(suites.SUITES, ROOT)
+
+
+@pytest.mark.parametrize("path", sorted(COMMITTED), ids=lambda path: path.name)
 def test_committed_documents_and_pictures_are_those_of_the_committed_results(path):
-    assert path.read_text(encoding="utf-8") == contents(suites.SUITES, ROOT)[path], "run `sgif bench document`"
+    assert path.read_text(encoding="utf-8") == COMMITTED[path], "run `sgif bench document`"
 
 
 def test_every_result_belongs_to_a_suite():
@@ -88,7 +91,7 @@ def test_every_result_belongs_to_a_suite():
 
 
 def test_no_picture_is_left_behind():
-    expected = {path.name for path in contents(suites.SUITES, ROOT)}
+    expected = {path.name for path in COMMITTED}
     assert {path.name for path in (ROOT / "docs/images").glob("bench-*.svg")} <= expected
 
 

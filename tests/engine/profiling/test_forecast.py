@@ -39,7 +39,7 @@ def named(options: dict[str, Any]) -> str:
     return "+".join(name if value is True else f"{name}={value}" for name, value in options.items() if value) or "plain"
 
 
-@pytest.mark.parametrize("scale", [0, 1, 2])
+@pytest.mark.parametrize("scale", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("options", OPTIONS, ids=named)
 def test_forecast_is_within_10_percent_of_the_measured_peak(options: dict[str, Any], scale: int,
                                                             tiny_config: MakeConfig) -> None:
