@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from .clip import Clip, frames_from_tensor, tensor_from_frames
 from .config import TrainConfig
 from .noise import fixed_noise
+from .one_process import one_process
 from .pyramid import ScalePlan, build_pyramid, fit_size, plan_scales
 from .run_records import SCHEMA
 from .runs import Run
@@ -33,7 +33,7 @@ STATE = "state.safetensors"
 MAX_ROWS = 2000
 """Of a scale in stats.jsonl: 1.3 MB."""
 LOCK = ".train.lock"
-"""Held by the process that trains the run. The system lets go of it when that process ends, however it ends."""
+"""Held by the process that trains the run."""
 
 
 @contextmanager
@@ -53,19 +53,12 @@ def locked_run(path: Path, clip: Clip, config: TrainConfig) -> Iterator[Run]:
     if not begun:
         _plans(clip, config)  # what is refused leaves no folder
     path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"another process is training {path}; wait until it is done or stop it, or give this run "
-                       "another folder") from None
-    try:
+    with one_process(path / LOCK, f"another process is training {path}; wait until it is done or stop it, or give this "
+                     "run another folder"):
         run = open_or_create_run(path, clip, config)
         _clear(run, locked=True)
         yield run
         _clear(run, locked=True)
-    finally:
-        lock.release()
 
 
 def _clear(run: Run, *, locked: bool) -> None:
@@ -77,7 +70,7 @@ def _clear(run: Run, *, locked: bool) -> None:
         if not in_use(file.name) or (locked and not file.name.startswith(".report.")):  # that takes no lock
             file.unlink()
     if run.finished:
-        for name in (STATE, LOCK):
+        for name in (STATE, *(() if locked else (LOCK,))):
             (run.path / name).unlink(missing_ok=True)
 
 

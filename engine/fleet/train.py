@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ..clip import Clip, read_clip
 from ..config import ConfigError, TrainConfig
+from ..one_process import one_process
 from .attempt import attempt, here
 from .news import RETRIES, Ended, Started, Tell
 from .on_ray import INSTALL, Cluster
@@ -19,6 +20,9 @@ from .page import FleetPage
 from .plan import Job, Plan, Read, Refused, plan_fleet
 from .resources import Forecasts, Machine, check_possible, this_machine
 from .tasks import train_on
+
+LOCK = ".fleet.lock"
+"""Held by the fleet that writes the folder's page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +104,20 @@ class Fleet:
         Args:
             tell: called with every piece of news, from this thread.
             should_stop: asked several times a second. Once it says so, runs finish their step and save.
+
+        Raises:
+            RunError: another fleet is at work in the folder, whose page this one would overwrite.
         """
-        self.asked.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.asked.folder
+        folder.mkdir(parents=True, exist_ok=True)
         page = FleetPage(self.page, self.plan, self.asked.command)
         ended: dict[str, Ended] = {}
-        for news in self._ends(tell, should_stop):
-            tell(news)
-            ended[news.name] = news
-            page.write(ended)
+        with one_process(folder / LOCK, f"another fleet is at work in {folder}; wait until it is done or stop it, or "
+                         "give this one another folder"):
+            for news in self._ends(tell, should_stop):
+                tell(news)
+                ended[news.name] = news
+                page.write(ended)
         return [ended[clip.name] for clip in self.plan]
 
     def _ends(self, tell: Tell, should_stop: Callable[[], bool]) -> Iterator[Ended]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sgif.engine import ConfigError, read_clip, train
+from sgif.engine import ConfigError, RunError, read_clip, train
 from sgif.engine.events import RunStarted, ScaleFinished, ScaleStarted
 from sgif.engine.fleet import on_ray
 from sgif.engine.fleet import train as door
@@ -96,6 +96,23 @@ def test_asked_to_stop_the_run_saves_and_the_rest_is_not_begun(clips: list[str],
     (resumed,) = [news.event.resumed_at for news in told if isinstance(news, Progressed) and news.name == "a"
                   and isinstance(news.event, RunStarted)]
     assert resumed == (0, 1)
+
+
+def test_a_second_fleet_in_the_folder_is_refused_while_the_first_is_at_work(
+        clips: list[str], make_asked: MakeAsked, short: dict[str, Any], tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def meanwhile(news: News) -> None:
+        if isinstance(news, Started):
+            with Fleet(make_asked(tmp_path, short, sources=clips[1:2])) as second, pytest.raises(RunError) as error:
+                second.train()
+            refused.append(str(error.value))
+
+    with Fleet(make_asked(tmp_path, short, sources=clips[:1])) as fleet:
+        assert [end.state for end in fleet.train(meanwhile)] == ["done"]
+    assert refused == [f"another fleet is at work in {tmp_path}; wait until it is done or stop it, or give this one "
+                       "another folder"]
+    assert {file.name for file in tmp_path.iterdir()} == {"a", "index.html"}
 
 
 def test_a_bug_has_its_traceback(make_asked: MakeAsked, clips: list[str], tmp_path: Path) -> None:
