@@ -97,9 +97,9 @@ def show_plan(args: argparse.Namespace, clip: Clip, run_dir: Path, config: Train
     """Print what training would do; of several ranks the first does."""
     from ..engine import plan_training
 
-    plan = plan_training(clip, run_dir, config)
     if place().rank:
         return DONE
+    plan = plan_training(clip, run_dir, config)
     if args.json:
         print(json_text(plan.to_json(), indent=2))
         return DONE

@@ -54,7 +54,7 @@ def test_of_several_ranks_the_first_says_it(rank: int, monkeypatch: pytest.Monke
     for name, value in zip(VARIABLES, (rank, 2, rank, 2), strict=True):
         monkeypatch.setenv(name, str(value))
     for words in ([], ["--json"]):
-        assert main(["train", "my waves.webp", *SMALL, *words]) == 0
+        assert main(["train", "my waves.webp", *SMALL, "--min-size", "12", *words]) == 0
         assert bool(capsys.readouterr().out) == (rank == 0)
 
 
