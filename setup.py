@@ -45,7 +45,7 @@ setup(
     packages=packages,
     package_data={**{f"sgif.{folder}": ["py.typed"] for folder in FOLDERS}, "sgif.engine.study": ["page.html"],
                   "sgif.engine.fleet": ["page.html"],
-                  "sgif.engine.report": ["*.html", "*.css", "*.js"], "sgif.engine.pages": ["*.css", "*.js"],
+                  "sgif.engine.report": ["*.html", "*.css", "*.js"], "sgif.engine.pages": ["*.html", "*.css", "*.js"],
                   "sgif.bench.reproduce": ["page.html"], "sgif.cli": ["py.typed", "topics/*.md"]},
     include_package_data=False,  # these and nothing else: results and sources named in MANIFEST.in are for the sdist
     install_requires=["torch>=2.9", "numpy", "pillow>=11", "av>=14", "safetensors>=0.4", "rich>=13", "jinja2>=3.1",

@@ -1,6 +1,6 @@
 """A template filled in, as one file of UTF-8. Whatever comes from outside is escaped, unless it says that it is markup.
 
-Templates of a page may take in what lies here: `{% include "engine/pages/base.css" %}`.
+Templates of pages extend `page.html`, and may take in what lies here: `{% include "engine/pages/frames.js" %}`.
 """
 
 from __future__ import annotations
