@@ -17,7 +17,7 @@ from sgif.engine.profiling import budget
 from sgif.kernels import dispatch
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-TINY = (12, 16, 4)
+TINY = (24, 32, 4)  # in smaller frames the copies of filters that oneDNN makes weigh more than forecasts may err
 OPTIONS = ["as set", "--amp", "--checkpointing", "--amp --checkpointing"]
 
 pytestmark = pytest.mark.skipif(not dispatch.HAS_TRITON, reason="needs Triton")
@@ -129,5 +129,5 @@ def test_the_picture_has_a_line_per_options(rows: list[Row]) -> None:
     finer = [replace(row, case={**row.case, "scale": 1}) for row in rows]
     svg = draw(result([*rows, *finer]))["bench-memory.svg"]
     words = " ".join(ElementTree.fromstring(svg).itertext())
-    assert all(word in words for word in ("as set", "--checkpointing", "plain step, --amp", "12x16", "C 32 T 4"))
+    assert all(word in words for word in ("as set", "--checkpointing", "plain step, --amp", "24x32", "C 32 T 4"))
     assert draw(result(rows)) == {}
