@@ -62,7 +62,7 @@ def test_wheel_holds_every_source_of(package: str, wheel_files: set[str]) -> Non
 def test_wheel_holds_the_templates_of_pages(wheel_files: set[str]) -> None:
     templates = {f"sgif/{path.relative_to(ROOT).as_posix()}" for suffix in ("html", "css", "js")
                  for layer in ("engine", "bench") for path in (ROOT / layer).rglob(f"*.{suffix}")}
-    assert len(templates) == 8
+    assert len(templates) == 9
     assert templates <= wheel_files
 
 
