@@ -17,7 +17,7 @@ from sgif.engine.profiling import budget
 from sgif.kernels import dispatch
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-TINY = (24, 32, 4)  # in smaller frames the copies of filters that oneDNN makes weigh more than forecasts may err
+TINY = (24, 32, 4)  # in smaller frames what oneDNN takes by itself weighs more than forecasts may err: docs/memory.md
 OPTIONS = ["as set", "--amp", "--checkpointing", "--amp --checkpointing"]
 
 pytestmark = pytest.mark.skipif(not dispatch.HAS_TRITON, reason="needs Triton")
